@@ -1,0 +1,103 @@
+//! The records that cross the border between userspace and the kernel, and the names and
+//! capacities of the maps that hold them.
+//!
+//! Everything is `repr(C)`, of fixed width, and free of implicit padding: [`record!`] proves size
+//! and alignment at compile time, so that both compilers must agree.
+
+mod counters;
+mod fault;
+mod packet;
+mod rule;
+
+pub use counters::{PathCounters, RuleCounters};
+pub use fault::{FaultSpec, RuleState, flags};
+pub use packet::{Context, RETURN_MAGIC};
+pub use rule::{MatchEntry, RuleTable};
+
+/// Most match entries of one direction. A rule takes one entry for each combination of its source
+/// and destination addresses and ports.
+pub const ENTRIES_MAX: usize = 1024;
+/// Most rules of one direction.
+pub const RULES_MAX: usize = 1024;
+/// Rules of both directions together: the size of the maps that are indexed by rule.
+pub const SLOTS_MAX: u32 = 2 * RULES_MAX as u32;
+
+/// Index of the egress table in [`maps::RULES`].
+pub const EGRESS: u32 = 0;
+/// Index of the ingress table in [`maps::RULES`].
+pub const INGRESS: u32 = 1;
+
+/// Names of the maps.
+pub mod maps {
+    /// `Array<RuleTable>`: one table for each direction.
+    pub const RULES: &str = "RULES";
+    /// `Array<FaultSpec>`, indexed by slot.
+    pub const FAULTS: &str = "FAULTS";
+    /// `Array<RuleState>`, indexed by slot.
+    pub const STATES: &str = "STATES";
+    /// `PerCpuArray<RuleCounters>`, indexed by slot.
+    pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
+    /// `PerCpuArray<PathCounters>` with one element.
+    pub const PATH_COUNTERS: &str = "PATH_COUNTERS";
+    /// `Array<u64>` with one element: the boot-time instant, in ns, after which nothing is
+    /// diverted any more.
+    pub const DEADLINE: &str = "DEADLINE";
+}
+
+/// Names of the programs.
+pub mod programs {
+    /// Lifts packets out of the device's egress path.
+    pub const DIVERT_EGRESS: &str = "injector_egress";
+    /// Lifts packets out of the device's ingress path.
+    pub const DIVERT_INGRESS: &str = "injector_ingress";
+    /// Decides the fate of a wire packet.
+    pub const DECIDE: &str = "injector_decide";
+    /// Writes the departure time.
+    pub const STAMP: &str = "injector_stamp";
+    /// Puts packets back where they were lifted.
+    pub const RETURN: &str = "injector_return";
+    /// Decides rules that only drop, before the kernel allocates a socket buffer.
+    pub const XDP: &str = "injector_xdp";
+}
+
+/// Names of the read-only globals that are set before the programs are loaded.
+pub mod globals {
+    /// `u32`: the device under fault.
+    pub const DEV_IFINDEX: &str = "DEV_IFINDEX";
+    /// `u32`: the pair's near end, on which packets are split.
+    pub const NEAR_IFINDEX: &str = "NEAR_IFINDEX";
+    /// `u32`: the pair's far end, on which fq holds packets.
+    pub const FAR_IFINDEX: &str = "FAR_IFINDEX";
+    /// `u32`: 1 where the device's frames have no Ethernet header.
+    pub const RAW_IP: &str = "RAW_IP";
+    /// `u32`: 1 where fq honours departure times.
+    pub const HAS_FQ: &str = "HAS_FQ";
+    /// `u32`: an [`XdpMode`](super::XdpMode).
+    pub const XDP_MODE: &str = "XDP_MODE";
+}
+
+/// Where the rules that [`flags::XDP`] marks are decided, as the programs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum XdpMode {
+    /// No XDP program: such rules take the pair, like all others.
+    Off = 0,
+    /// In the driver, before receive offload: every wire packet is decided there.
+    Native = 1,
+    /// After receive offload: what is longer than a wire packet is left to the pair.
+    Generic = 2,
+}
+
+/// Declares that a record is shared with the kernel: its size and alignment are asserted, and
+/// under feature `user` it becomes an aya `Pod`.
+macro_rules! record {
+    ($type:ty, size: $size:expr, align: $align:expr) => {
+        const _: () = assert!(size_of::<$type>() == $size);
+        const _: () = assert!(align_of::<$type>() == $align);
+        // SAFETY: `repr(C)`, integers only, and the asserted size is the sum of the fields, so
+        // that there is no padding.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    };
+}
+use record;

@@ -1,0 +1,70 @@
+use core::ops::AddAssign;
+
+use super::record;
+
+/// Declares a record of `u64` counters, with addition field by field.
+macro_rules! counters {
+    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: u64,)* }) => {
+        $(#[$attr])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name { $($(#[$doc])* pub $field: u64,)* }
+
+        impl AddAssign for $name {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+
+        impl $name {
+            /// The counters' names and values, in order.
+            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// What happened to the packets of one rule, in wire packets.
+    pub struct RuleCounters {
+        /// Packets whose fate was decided.
+        pub matched: u64,
+        /// Bytes of these packets, link-layer header included.
+        pub bytes: u64,
+        /// Packets dropped.
+        pub dropped: u64,
+        /// Packets given a delay.
+        pub delayed: u64,
+        /// Packets with a flipped bit.
+        pub corrupted: u64,
+        /// Copies made.
+        pub duplicated: u64,
+        /// Packets lifted onto the pair to be split; those not in `matched` were lost there.
+        pub diverted: u64,
+        /// Packets that should have been lifted but could not be, and passed untouched.
+        pub failed_open: u64,
+    }
+}
+record!(RuleCounters, size: 64, align: 8);
+
+counters! {
+    /// What happened outside the rules, in socket buffers (frames under XDP).
+    pub struct PathCounters {
+        /// Passed because no rule matched.
+        pub unmatched: u64,
+        /// Passed because the headers could not be read.
+        pub unparseable: u64,
+        /// Passed although a rule matched, because the loader's lease had run out.
+        pub lapsed: u64,
+        /// Handed to fq on the pair.
+        pub stamped: u64,
+        /// Put back on the device.
+        pub returned: u64,
+        /// Lost on the way to the pair: the clone failed half-way.
+        pub lost: u64,
+        /// Not ours, found on the private pair and discarded.
+        pub stray: u64,
+    }
+}
+record!(PathCounters, size: 56, align: 8);

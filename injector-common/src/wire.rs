@@ -1,0 +1,391 @@
+//! Bytes of a frame to what rules match on.
+//!
+//! Written once over [`Bytes`], which a slice implements in userspace and a pair of packet
+//! pointers in the kernel.
+
+use core::mem::offset_of;
+
+use network_types::{
+    eth::EthHdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+    vlan::VlanHdr,
+};
+
+/// Most VLAN tags looked behind, not counting one that the device has already taken off.
+pub const VLAN_TAGS_MAX: usize = 2;
+/// Most IPv6 extension headers looked behind.
+pub const IPV6_HEADERS_MAX: usize = 8;
+/// Most bytes of IPv6 extension headers looked behind.
+pub const IPV6_HEADERS_LEN_MAX: usize = 256;
+/// Most bytes of a frame that [`parse`] may read.
+pub const HEADERS_LEN_MAX: usize =
+    EthHdr::LEN + VLAN_TAGS_MAX * VlanHdr::LEN + Ipv6Hdr::LEN + IPV6_HEADERS_LEN_MAX + TcpHdr::LEN;
+
+/// EtherTypes, in host order.
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// IPv6.
+    pub const IPV6: u16 = 0x86dd;
+    /// 802.1Q tag.
+    pub const VLAN: u16 = 0x8100;
+    /// 802.1ad service tag.
+    pub const QINQ: u16 = 0x88a8;
+}
+
+/// IP protocol numbers.
+pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+    /// IPv6 hop-by-hop options.
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    /// IPv6 routing header.
+    pub(super) const ROUTING: u8 = 43;
+    /// IPv6 fragment header.
+    pub(super) const FRAGMENT: u8 = 44;
+    /// Authentication header (RFC 4302), whose length counts 4-byte words.
+    pub(super) const AUTHENTICATION: u8 = 51;
+    /// IPv6 destination options.
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+/// Stands for "no port": outside the range of ports, inside that of "any port".
+pub const NO_PORT: u32 = 1 << 16;
+/// Span of a range that holds every port and [`NO_PORT`].
+pub const ANY_PORT_SPAN: u32 = u32::MAX;
+/// Stands for "no IP protocol".
+pub const NO_PROTOCOL: u16 = 1 << 8;
+
+/// A type that any bytes are a value of.
+///
+/// # Safety
+/// Every bit pattern is a valid value, and alignment does not matter to the reader.
+pub unsafe trait Plain: Copy {}
+// SAFETY: structures of integers and byte arrays.
+unsafe impl Plain for EthHdr {}
+// SAFETY: as above.
+unsafe impl Plain for VlanHdr {}
+// SAFETY: as above.
+unsafe impl Plain for Ipv4Hdr {}
+// SAFETY: as above.
+unsafe impl Plain for Ipv6Hdr {}
+// SAFETY: as above.
+unsafe impl Plain for ExtensionHdr {}
+// SAFETY: as above.
+unsafe impl Plain for FragmentHdr {}
+// SAFETY: as above.
+unsafe impl Plain for UdpHdr {}
+// SAFETY: as above.
+unsafe impl Plain for TcpHdr {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Plain for [u32; N] {}
+
+/// A frame that can be read at any offset.
+pub trait Bytes {
+    /// The value at `offset`, aligned or not; `None` where it is not wholly within the frame.
+    fn read<T: Plain>(&self, offset: usize) -> Option<T>;
+}
+
+impl Bytes for [u8] {
+    fn read<T: Plain>(&self, offset: usize) -> Option<T> {
+        let bytes = self.get(offset..offset.checked_add(size_of::<T>())?)?;
+        // SAFETY: the slice has the size of T, and any bytes are a T.
+        Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+}
+
+/// Start of an IPv6 extension header (RFC 8200 §4).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ExtensionHdr {
+    next: u8,
+    len: u8,
+}
+
+/// IPv6 fragment header (RFC 8200 §4.5).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FragmentHdr {
+    next: u8,
+    reserved: u8,
+    offset: [u8; 2],
+}
+
+/// An address in the byte order of the wire, IPv4 mapped into IPv6 (RFC 4291 §2.5.5.2).
+///
+/// Read from the frame in words, compared in halves.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address([u32; 4]);
+
+impl Address {
+    /// From the words of an IPv6 address as they lie in memory.
+    #[inline(always)]
+    const fn v6(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// From the word of an IPv4 address as it lies in memory.
+    #[inline(always)]
+    const fn v4(word: u32) -> Self {
+        Self([0, 0, u32::from_be(0xffff), word])
+    }
+
+    /// The same bytes in two words.
+    #[inline(always)]
+    pub const fn halves(self) -> [u64; 2] {
+        // SAFETY: both are 16 bytes, and any bytes are integers.
+        unsafe { core::mem::transmute(self.0) }
+    }
+}
+
+impl From<core::net::IpAddr> for Address {
+    fn from(address: core::net::IpAddr) -> Self {
+        let octets = match address {
+            core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            core::net::IpAddr::V6(v6) => v6.octets(),
+        };
+        let word =
+            |i: usize| u32::from_ne_bytes([octets[i], octets[i + 1], octets[i + 2], octets[i + 3]]);
+        Self([word(0), word(4), word(8), word(12)])
+    }
+}
+
+/// What rules match on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketKey {
+    /// Source address; 0 without IP.
+    pub src: Address,
+    /// Destination address.
+    pub dst: Address,
+    /// Source port in host order, or [`NO_PORT`].
+    pub src_port: u32,
+    /// Destination port in host order, or [`NO_PORT`].
+    pub dst_port: u32,
+    /// EtherType in host order, behind VLAN tags.
+    pub ethertype: u16,
+    /// IP protocol, behind IPv6 extension headers, or [`NO_PROTOCOL`].
+    pub protocol: u16,
+}
+
+/// Where the parts of a frame lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// IP protocol, behind IPv6 extension headers, or [`NO_PROTOCOL`].
+    pub protocol: u16,
+    /// Offset of the transport header; of what follows the link layer without IP.
+    pub transport: usize,
+    /// End of the packet as its IP header tells it (without IP: `usize::MAX`), so that Ethernet
+    /// padding is not taken for payload.
+    pub end: usize,
+    /// A fragment other than the first: no transport header.
+    pub later_fragment: bool,
+}
+
+/// Why a frame cannot be matched. It passes untouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unparseable {
+    /// A header ends beyond the frame.
+    Truncated,
+    /// A header contradicts itself.
+    Malformed,
+    /// More extension headers than are looked behind.
+    TooDeep,
+}
+
+/// Parses a frame: says where its parts lie, and fills in `key`, which a failure leaves undefined.
+///
+/// `raw_ip` says that the frame starts with the IP header, as on a tun device.
+#[inline(always)]
+pub fn parse<B: Bytes + ?Sized>(
+    frame: &B,
+    raw_ip: bool,
+    key: &mut PacketKey,
+) -> Result<Layout, Unparseable> {
+    let (kind, offset) = if raw_ip {
+        raw_kind(frame)?
+    } else {
+        link_kind(frame)?
+    };
+    key.ethertype = kind;
+    match kind {
+        ethertype::IPV4 => ipv4(frame, offset, key),
+        ethertype::IPV6 => ipv6(frame, offset, key),
+        _ => {
+            (key.src, key.dst) = (Address::default(), Address::default());
+            (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
+            key.protocol = NO_PROTOCOL;
+            Ok(Layout {
+                protocol: NO_PROTOCOL,
+                transport: offset,
+                end: usize::MAX,
+                later_fragment: false,
+            })
+        }
+    }
+}
+
+/// The EtherType behind Ethernet header and VLAN tags, and where its header starts.
+#[inline(always)]
+fn link_kind<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, usize), Unparseable> {
+    let eth: EthHdr = frame.read(0).ok_or(Unparseable::Truncated)?;
+    let (mut kind, mut offset) = (u16::from_be(eth.ether_type), EthHdr::LEN);
+    for _ in 0..VLAN_TAGS_MAX {
+        if kind != ethertype::VLAN && kind != ethertype::QINQ {
+            break;
+        }
+        let tag: VlanHdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
+        kind = u16::from_be(tag.ether_type);
+        offset += VlanHdr::LEN;
+    }
+    Ok((kind, offset))
+}
+
+#[inline(always)]
+fn raw_kind<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, usize), Unparseable> {
+    let first: ExtensionHdr = frame.read(0).ok_or(Unparseable::Truncated)?;
+    match first.next >> 4 {
+        4 => Ok((ethertype::IPV4, 0)),
+        6 => Ok((ethertype::IPV6, 0)),
+        _ => Err(Unparseable::Malformed),
+    }
+}
+
+#[inline(always)]
+fn ipv4<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: usize,
+    key: &mut PacketKey,
+) -> Result<Layout, Unparseable> {
+    let ip: Ipv4Hdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
+    let header_len = ip.ihl() as usize;
+    if ip.version() != 4 || header_len < Ipv4Hdr::LEN {
+        return Err(Unparseable::Malformed);
+    }
+    let [src, dst]: [u32; 2] = frame
+        .read(offset + offset_of!(Ipv4Hdr, src_addr))
+        .ok_or(Unparseable::Truncated)?;
+    (key.src, key.dst) = (Address::v4(src), Address::v4(dst));
+    let layout = Layout {
+        protocol: ip.proto as u16,
+        transport: offset + header_len,
+        end: offset + u16::from_be_bytes(ip.tot_len) as usize,
+        later_fragment: u16::from_be_bytes(ip.frags) & 0x1fff != 0,
+    };
+    transport(frame, &layout, key)?;
+    Ok(layout)
+}
+
+#[inline(always)]
+fn ipv6<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: usize,
+    key: &mut PacketKey,
+) -> Result<Layout, Unparseable> {
+    let ip: Ipv6Hdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
+    if ip.vcf[0] >> 4 != 6 {
+        return Err(Unparseable::Malformed);
+    }
+    let [s0, s1, s2, s3, d0, d1, d2, d3]: [u32; 8] = frame
+        .read(offset + offset_of!(Ipv6Hdr, src_addr))
+        .ok_or(Unparseable::Truncated)?;
+    (key.src, key.dst) = (Address::v6([s0, s1, s2, s3]), Address::v6([d0, d1, d2, d3]));
+    let start = offset + Ipv6Hdr::LEN;
+    let extensions = ipv6_extensions(frame, start, ip.next_hdr)?;
+    let layout = Layout {
+        protocol: extensions.protocol as u16,
+        transport: start + extensions.len,
+        end: start + u16::from_be_bytes(ip.payload_len) as usize,
+        later_fragment: extensions.later_fragment,
+    };
+    transport(frame, &layout, key)?;
+    Ok(layout)
+}
+
+struct Extensions {
+    len: usize,
+    protocol: u8,
+    later_fragment: bool,
+}
+
+/// Walks the extension headers from `start` on, within bounds.
+#[inline(always)]
+fn ipv6_extensions<B: Bytes + ?Sized>(
+    frame: &B,
+    start: usize,
+    first: u8,
+) -> Result<Extensions, Unparseable> {
+    let mut walk = Extensions {
+        len: 0,
+        protocol: first,
+        later_fragment: false,
+    };
+    for _ in 0..IPV6_HEADERS_MAX {
+        let unit = match walk.protocol {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => 8,
+            protocol::AUTHENTICATION => 4,
+            protocol::FRAGMENT => {
+                let fragment: FragmentHdr =
+                    frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
+                walk.protocol = fragment.next;
+                walk.len += 8;
+                if u16::from_be_bytes(fragment.offset) >> 3 != 0 {
+                    walk.later_fragment = true;
+                    return Ok(walk);
+                }
+                continue;
+            }
+            _ => return Ok(walk),
+        };
+        let header: ExtensionHdr = frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
+        let extra = if unit == 8 { 1 } else { 2 };
+        walk.len += (header.len as usize + extra) * unit;
+        walk.protocol = header.next;
+        if walk.len > IPV6_HEADERS_LEN_MAX {
+            return Err(Unparseable::TooDeep);
+        }
+    }
+    match walk.protocol {
+        protocol::HOP_BY_HOP
+        | protocol::ROUTING
+        | protocol::DESTINATION
+        | protocol::AUTHENTICATION
+        | protocol::FRAGMENT => Err(Unparseable::TooDeep),
+        _ => Ok(walk),
+    }
+}
+
+/// Protocol and ports. The headers of TCP, UDP and SCTP all begin with the ports.
+#[inline(always)]
+fn transport<B: Bytes + ?Sized>(
+    frame: &B,
+    layout: &Layout,
+    key: &mut PacketKey,
+) -> Result<(), Unparseable> {
+    key.protocol = layout.protocol;
+    let has_ports = matches!(
+        layout.protocol as u8,
+        protocol::TCP | protocol::UDP | protocol::SCTP
+    );
+    if !has_ports || layout.later_fragment {
+        (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
+        return Ok(());
+    }
+    let header: UdpHdr = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
+    key.src_port = u16::from_be_bytes(header.src) as u32;
+    key.dst_port = u16::from_be_bytes(header.dst) as u32;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! What is fixed when the programs are loaded. The section is frozen then, so that the verifier
+//! treats these as constants and removes code that they exclude.
+
+use aya_ebpf::Global;
+
+#[unsafe(no_mangle)]
+static DEV_IFINDEX: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NEAR_IFINDEX: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static FAR_IFINDEX: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static RAW_IP: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static HAS_FQ: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static XDP_MODE: Global<u32> = Global::new(0);
+
+/// The device under fault.
+#[inline(always)]
+pub fn dev_ifindex() -> u32 {
+    DEV_IFINDEX.load()
+}
+
+/// The pair's near end, on which packets are split into wire packets.
+#[inline(always)]
+pub fn near_ifindex() -> u32 {
+    NEAR_IFINDEX.load()
+}
+
+/// The pair's far end, on which fq holds packets.
+#[inline(always)]
+pub fn far_ifindex() -> u32 {
+    FAR_IFINDEX.load()
+}
+
+/// Whether the device's frames start with the IP header.
+#[inline(always)]
+pub fn raw_ip() -> bool {
+    RAW_IP.load() != 0
+}
+
+/// Whether fq honours departure times.
+#[inline(always)]
+pub fn has_fq() -> bool {
+    HAS_FQ.load() != 0
+}
+
+/// An `injector_common::abi::XdpMode`.
+#[inline(always)]
+pub fn xdp_mode() -> u32 {
+    XDP_MODE.load()
+}

@@ -1,0 +1,75 @@
+//! The programs on the device's hooks and on the private pair. `ARCHITECTURE.md` has the picture;
+//! what each one decides is in `injector-common`, what it does to the packet is here.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(
+    missing_docs,
+    reason = "the program macros emit a second function without the docs"
+)]
+
+mod classify;
+mod decide;
+mod divert;
+mod frame;
+mod globals;
+mod maps;
+mod put_back;
+mod record;
+mod skb;
+mod stamp;
+mod xdp;
+
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+
+use crate::{divert::Direction, skb::Skb};
+
+/// Device egress: lifts the packets that a rule matches onto the pair.
+#[classifier]
+pub fn injector_egress(ctx: TcContext) -> i32 {
+    divert::run(Skb::new(&ctx), Direction::Egress)
+}
+
+/// Device ingress: likewise.
+#[classifier]
+pub fn injector_ingress(ctx: TcContext) -> i32 {
+    divert::run(Skb::new(&ctx), Direction::Ingress)
+}
+
+/// Far end's ingress: decides the fate of one wire packet.
+#[classifier]
+pub fn injector_decide(ctx: TcContext) -> i32 {
+    decide::run(Skb::new(&ctx))
+}
+
+/// Far end's egress: writes the departure time for fq.
+#[classifier]
+pub fn injector_stamp(ctx: TcContext) -> i32 {
+    stamp::run(Skb::new(&ctx))
+}
+
+/// Near end's ingress: puts the packet back on the device.
+#[classifier]
+pub fn injector_return(ctx: TcContext) -> i32 {
+    put_back::run(Skb::new(&ctx))
+}
+
+/// Device ingress, before socket buffers: rules that only drop.
+#[xdp]
+pub fn injector_xdp(ctx: XdpContext) -> u32 {
+    xdp::run(&ctx)
+}
+
+/// GPL-compatible, as helpers such as `bpf_ktime_get_ns` demand.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier refuses a program in which this loop survives.
+    loop {}
+}

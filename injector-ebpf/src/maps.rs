@@ -1,0 +1,39 @@
+//! Every map. Userspace sizes those that are indexed by rule to the profile.
+
+use aya_ebpf::{
+    btf_maps,
+    macros::{btf_map, map},
+    maps::{Array, PerCpuArray},
+};
+use injector_common::{
+    abi::{FaultSpec, PathCounters, RuleCounters, RuleState, RuleTable, SLOTS_MAX},
+    wire::PacketKey,
+};
+
+/// The match entries of egress and of ingress.
+#[map]
+pub static RULES: Array<RuleTable> = Array::with_max_entries(2, 0);
+
+/// Where a packet's key lies while rules are compared with it.
+#[map]
+pub static KEY: PerCpuArray<PacketKey> = PerCpuArray::with_max_entries(1, 0);
+
+/// What each rule does.
+#[map]
+pub static FAULTS: Array<FaultSpec> = Array::with_max_entries(SLOTS_MAX, 0);
+
+/// Where each rule stands. A BTF map, because the verifier finds the spin lock in its BTF.
+#[btf_map]
+pub static STATES: btf_maps::Array<RuleState, { SLOTS_MAX as usize }> = btf_maps::Array::new();
+
+/// What each rule did.
+#[map]
+pub static RULE_COUNTERS: PerCpuArray<RuleCounters> = PerCpuArray::with_max_entries(SLOTS_MAX, 0);
+
+/// What happened outside the rules.
+#[map]
+pub static PATH_COUNTERS: PerCpuArray<PathCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// The end of the loader's lease, on the boot-time clock.
+#[map]
+pub static DEADLINE: Array<u64> = Array::with_max_entries(1, 0);

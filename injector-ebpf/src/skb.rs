@@ -1,0 +1,263 @@
+//! `__sk_buff` and its helpers, one thin function each.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        __sk_buff, BPF_CSUM_LEVEL_RESET, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_RECOMPUTE_CSUM,
+    },
+    helpers,
+    programs::TcContext,
+};
+use injector_common::wire::HEADERS_LEN_MAX;
+
+use crate::frame::Frame;
+
+/// Next program, or the default: `TCX_NEXT` and `TC_ACT_UNSPEC`. Not `TC_ACT_OK`, which would keep
+/// the packet from programs attached after ours.
+pub const PASS: i32 = -1;
+/// `TC_ACT_OK`.
+pub const OK: i32 = 0;
+/// `TC_ACT_SHOT`. Only on the pair: on a device it would tell the sender (`NET_XMIT_DROP`).
+pub const SHOT: i32 = 2;
+
+/// No such interface: a redirect to it frees the packet, and the sender hears of success.
+/// `TC_ACT_STOLEN` would do too, but tcx takes it for "next".
+const NOWHERE: u32 = 0x7fff_fff0;
+/// `PACKET_HOST` of linux/if_packet.h.
+const PACKET_HOST: u32 = 0;
+
+/// What became of a clone that was sent elsewhere.
+pub enum Sent {
+    /// It is on its way.
+    Whole,
+    /// None of it left: the original can still pass.
+    Nothing,
+    /// Some of its segments may have left.
+    Partly,
+}
+
+/// A packet.
+#[derive(Clone, Copy)]
+pub struct Skb(*mut __sk_buff);
+
+/// Reads or writes a context field. Volatile, because the verifier refuses accesses that the
+/// compiler merged or narrowed.
+macro_rules! field {
+    ($get:ident, $field:ident: $type:ty) => {
+        #[inline(always)]
+        pub fn $get(self) -> $type {
+            // SAFETY: the context is valid while the program runs.
+            unsafe { (&raw const (*self.0).$field).read_volatile() }
+        }
+    };
+    ($get:ident, $set:ident, $field:ident: $type:ty) => {
+        field!($get, $field: $type);
+
+        #[inline(always)]
+        pub fn $set(self, value: $type) {
+            // SAFETY: as for reading.
+            unsafe { (&raw mut (*self.0).$field).write_volatile(value) }
+        }
+    };
+}
+
+impl Skb {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self(ctx.as_ptr().cast())
+    }
+
+    field!(len, len: u32);
+    field!(gso_segs, gso_segs: u32);
+    field!(gso_size, gso_size: u32);
+    field!(protocol, protocol: u32);
+    field!(priority, set_priority, priority: u32);
+    field!(tstamp, set_tstamp, tstamp: u64);
+
+    /// A word of the control buffer.
+    #[inline(always)]
+    pub fn cb<const I: usize>(self) -> u32 {
+        // SAFETY: as for the fields; I is below 5.
+        unsafe { (&raw const (*self.0).cb[I]).read_volatile() }
+    }
+
+    /// Sets a word of the control buffer.
+    #[inline(always)]
+    pub fn set_cb<const I: usize>(self, value: u32) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).cb[I]).write_volatile(value) }
+    }
+
+    /// The departure time that the packet carries through the pair, in `cb[0]` and `cb[1]`.
+    #[inline(always)]
+    pub fn carried_ns(self) -> u64 {
+        u64::from(self.cb::<0>()) | u64::from(self.cb::<1>()) << 32
+    }
+
+    /// See [`Self::carried_ns`].
+    #[inline(always)]
+    pub fn carry_ns(self, time_ns: u64) {
+        self.set_cb::<0>(time_ns as u32);
+        self.set_cb::<1>((time_ns >> 32) as u32);
+    }
+
+    /// The frame's headers, made linear where they are not.
+    #[inline(always)]
+    pub fn headers(self) -> Frame {
+        let frame = self.linear();
+        if frame.len() >= HEADERS_LEN_MAX || frame.len() >= self.len() as usize {
+            return frame;
+        }
+        let wanted = self.len().min(HEADERS_LEN_MAX as u32);
+        // SAFETY: the helper checks its arguments. Where it fails, the short frame is parsed.
+        unsafe { helpers::bpf_skb_pull_data(self.0, wanted) };
+        self.linear()
+    }
+
+    #[inline(always)]
+    fn linear(self) -> Frame {
+        // SAFETY: as for the fields.
+        let (data, end) = unsafe {
+            (
+                (&raw const (*self.0).data).read_volatile(),
+                (&raw const (*self.0).data_end).read_volatile(),
+            )
+        };
+        Frame::new(data as usize, end as usize)
+    }
+
+    /// How many packets this is on the wire.
+    #[inline(always)]
+    pub fn wire_packets(self) -> u64 {
+        let segments = self.gso_segs();
+        if segments > 0 {
+            return u64::from(segments);
+        }
+        // A super-packet of unverified origin (tun, virtio) has a size but no count yet.
+        match self.gso_size() {
+            0 => 1,
+            size => u64::from((self.len() + size - 1) / size),
+        }
+    }
+
+    /// Sends a clone, which belongs to no socket, out of `ifindex`.
+    #[inline(always)]
+    pub fn clone_to(self, ifindex: u32) -> Sent {
+        // SAFETY: the helper checks its arguments.
+        match unsafe { helpers::bpf_clone_redirect(self.0, ifindex, 0) } {
+            0 => Sent::Whole,
+            // NET_XMIT_CN: the interface is down. Negative: it is gone, or memory is short.
+            2 => Sent::Nothing,
+            code if code < 0 => Sent::Nothing,
+            _ => Sent::Partly,
+        }
+    }
+
+    /// Sends the packet out of `ifindex`.
+    #[inline(always)]
+    pub fn to_egress(self, ifindex: u32) -> i32 {
+        // SAFETY: the helper only notes the destination.
+        unsafe { helpers::bpf_redirect(ifindex, 0) as i32 }
+    }
+
+    /// Lets the packet arrive at `ifindex`.
+    #[inline(always)]
+    pub fn to_ingress(self, ifindex: u32) -> i32 {
+        // SAFETY: as above.
+        unsafe { helpers::bpf_redirect(ifindex, BPF_F_INGRESS.into()) as i32 }
+    }
+
+    /// Ends the packet without a word to its sender.
+    #[inline(always)]
+    pub fn consume(self) -> i32 {
+        self.to_egress(NOWHERE)
+    }
+
+    /// Declares the packet to be for this host, whatever address it bears.
+    #[inline(always)]
+    pub fn set_for_host(self) {
+        // SAFETY: the helper checks its arguments.
+        unsafe { helpers::bpf_skb_change_type(self.0, PACKET_HOST) };
+    }
+
+    /// Puts an Ethernet header in front of a packet that has none.
+    #[inline(always)]
+    pub fn push_ethernet(self) -> Result<(), ()> {
+        const ETH_HLEN: u32 = 14;
+        const ETHERTYPE_OFFSET: u32 = 12;
+        let kind = self.protocol() as u16;
+        // SAFETY: the helpers check their arguments; `protocol` is in network order already.
+        let failed = unsafe {
+            helpers::bpf_skb_change_head(self.0, ETH_HLEN, 0) != 0
+                || helpers::bpf_skb_store_bytes(
+                    self.0.cast(),
+                    ETHERTYPE_OFFSET,
+                    (&raw const kind).cast(),
+                    2,
+                    0,
+                ) != 0
+        };
+        if failed { Err(()) } else { Ok(()) }
+    }
+
+    /// The byte at `offset`.
+    #[inline(always)]
+    pub fn load_byte(self, offset: usize) -> Option<u8> {
+        let mut byte = 0u8;
+        // SAFETY: the helper checks the offset and writes one byte.
+        let code = unsafe {
+            helpers::bpf_skb_load_bytes(self.0.cast(), offset as u32, (&raw mut byte).cast(), 1)
+        };
+        if code == 0 { Some(byte) } else { None }
+    }
+
+    /// Overwrites the byte at `offset`. `wire_like` makes the receiver check the packet anew: a
+    /// checksum that hardware or GRO has already verified would hide the change.
+    #[inline(always)]
+    pub fn store_byte(self, offset: usize, byte: u8, wire_like: bool) -> Result<(), ()> {
+        let flags = if wire_like {
+            u64::from(BPF_F_RECOMPUTE_CSUM)
+        } else {
+            0
+        };
+        // SAFETY: the helper checks the offset and reads one byte.
+        let code = unsafe {
+            helpers::bpf_skb_store_bytes(
+                self.0.cast(),
+                offset as u32,
+                (&raw const byte).cast(),
+                1,
+                flags,
+            )
+        };
+        if code != 0 {
+            return Err(());
+        }
+        if wire_like {
+            // SAFETY: the helper checks its arguments.
+            unsafe { helpers::bpf_csum_level(self.0, BPF_CSUM_LEVEL_RESET.into()) };
+        }
+        Ok(())
+    }
+
+    /// Corrects the checksum at `offset` for a 16-bit word that changed. `optional`: 0 there means
+    /// "none" and stays.
+    #[inline(always)]
+    pub fn fix_checksum(self, offset: usize, from: u16, to: u16, optional: bool) {
+        let mangled = if optional {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        // SAFETY: the helper checks the offset.
+        unsafe {
+            helpers::bpf_l4_csum_replace(
+                self.0.cast(),
+                offset as u32,
+                from.into(),
+                to.into(),
+                mangled | 2,
+            )
+        };
+    }
+}

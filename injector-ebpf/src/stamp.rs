@@ -1,0 +1,24 @@
+//! On the pair's far end, behind the decision: the departure time that fq obeys.
+
+use injector_common::abi::Context;
+
+use crate::{
+    globals, record,
+    skb::{OK, SHOT, Skb},
+};
+
+/// Writes the carried departure time.
+#[inline(always)]
+pub fn run(skb: Skb) -> i32 {
+    if Context::from_word(skb.cb::<4>()).is_none() {
+        record::path(|counters| counters.stray += 1);
+        return SHOT;
+    }
+    record::path(|counters| counters.stamped += 1);
+    // fq sends packets of priority 7 (TC_PRIO_CONTROL) at once; the true priority is in cb[3].
+    skb.set_priority(0);
+    if globals::has_fq() {
+        skb.set_tstamp(skb.carried_ns());
+    }
+    OK
+}

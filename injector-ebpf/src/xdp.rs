@@ -1,0 +1,44 @@
+//! Device ingress before socket buffers: rules that only drop.
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    programs::XdpContext,
+};
+use injector_common::{
+    abi::{INGRESS, flags},
+    fate::{self, Fate},
+};
+
+use crate::{classify, frame::Frame, maps::FAULTS, record};
+
+/// Drops or passes. What is no rule's, or not only a drop's, is left to the tc hook, which counts
+/// it.
+#[inline(always)]
+pub fn run(ctx: &XdpContext) -> u32 {
+    match decide(ctx) {
+        Some(Fate::Drop) => XDP_DROP,
+        _ => XDP_PASS,
+    }
+}
+
+#[inline(always)]
+fn decide(ctx: &XdpContext) -> Option<Fate> {
+    let slot = classify::find_rule(&frame(ctx), false, INGRESS).ok()??;
+    let spec = FAULTS.get(slot)?;
+    if spec.flags & flags::XDP == 0 || record::lapsed() {
+        return None;
+    }
+    let n = record::advance(slot, 1)?;
+    let fate = fate::decide(spec, n);
+    record::rule(slot, |counters| {
+        counters.matched += 1;
+        counters.bytes += frame(ctx).len() as u64;
+        counters.dropped += u64::from(matches!(fate, Fate::Drop));
+    });
+    Some(fate)
+}
+
+#[inline(always)]
+fn frame(ctx: &XdpContext) -> Frame {
+    Frame::new(ctx.data(), ctx.data_end())
+}

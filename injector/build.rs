@@ -1,0 +1,84 @@
+//! Builds the eBPF object, which the loader embeds.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya_build::{Package, Toolchain};
+
+/// What to tell someone whose machine cannot build the object.
+const REMEDY: &str = "run `./scripts/setup build`, which installs what is missing";
+
+fn main() -> Result<()> {
+    let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let root = manifest_dir.parent().context("the crate lies in a workspace")?;
+    println!("cargo:rerun-if-changed={}", root.join("injector-common/src").display());
+    println!("cargo:rerun-if-env-changed=PATH");
+    if !runs("bpf-linker", &["--version"]) {
+        bail!("bpf-linker is not installed: {REMEDY}");
+    }
+    let toolchain = find_toolchain()?;
+    let ebpf_dir = root.join("injector-ebpf");
+    let package = Package {
+        name: "injector-ebpf",
+        root_dir: ebpf_dir.to_str().context("the path is UTF-8")?,
+        ..Package::default()
+    };
+    aya_build::build_ebpf([package], toolchain)
+        .with_context(|| format!("the eBPF object does not build; if a tool is missing, {REMEDY}"))
+}
+
+/// A toolchain that has the source of `core`: a rustup nightly, or the distribution's compiler,
+/// which `scripts/setup` registers with rustup as `debian`.
+fn find_toolchain() -> Result<Toolchain<'static>> {
+    if !runs("rustup", &["--version"]) {
+        // Without rustup, aya-build takes the cargo and rustc on PATH.
+        require_core_source(&sysroot(&["rustc"]).with_context(|| format!("no rustc: {REMEDY}"))?)?;
+        use_unstable_flags();
+        return Ok(Toolchain::Nightly);
+    }
+    for name in ["nightly", "debian"] {
+        if let Some(sysroot) = sysroot(&["rustup", "run", name, "rustc"])
+            && require_core_source(&sysroot).is_ok()
+        {
+            if name != "nightly" {
+                use_unstable_flags();
+            }
+            return Ok(Toolchain::Custom(name));
+        }
+    }
+    bail!("no Rust toolchain with the source of `core` for the eBPF target: {REMEDY}")
+}
+
+fn require_core_source(sysroot: &Path) -> Result<()> {
+    let source = sysroot.join("lib/rustlib/src/rust/library/core");
+    if !source.exists() {
+        bail!("{} does not exist: {REMEDY}", source.display());
+    }
+    Ok(())
+}
+
+/// `-Z build-std`, which the eBPF target needs, is accepted by a stable compiler under this
+/// variable.
+fn use_unstable_flags() {
+    // SAFETY: the build script has one thread.
+    unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
+}
+
+fn sysroot(rustc: &[&str]) -> Option<PathBuf> {
+    let output = Command::new(rustc[0])
+        .args(&rustc[1..])
+        .args(["--print", "sysroot"])
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .output()
+        .ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| PathBuf::from(path.trim()))
+}
+
+fn runs(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+}
