@@ -16,7 +16,6 @@ fn main() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = manifest_dir.parent().context("the crate lies in a workspace")?;
     println!("cargo:rerun-if-changed={}", root.join("injector-common/src").display());
-    println!("cargo:rerun-if-env-changed=PATH");
     if !runs("bpf-linker", &["--version"]) {
         bail!("bpf-linker is not installed: {REMEDY}");
     }
@@ -27,6 +26,9 @@ fn main() -> Result<()> {
         root_dir: ebpf_dir.to_str().context("the path is UTF-8")?,
         ..Package::default()
     };
+    // aya-build passes on what the inner cargo says as warnings; only real ones should come through.
+    // SAFETY: the build script has one thread.
+    unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
     aya_build::build_ebpf([package], toolchain)
         .with_context(|| format!("the eBPF object does not build; if a tool is missing, {REMEDY}"))
 }

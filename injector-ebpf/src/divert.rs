@@ -45,6 +45,14 @@ pub fn run(skb: Skb, direction: Direction) -> i32 {
     if xdp_has_decided(skb, spec) {
         return PASS;
     }
+    if spec.flags & flags::EXEMPT != 0 {
+        let (packets, bytes) = (skb.wire_packets(), u64::from(skb.len()));
+        record::rule(slot, |counters| {
+            counters.matched += packets;
+            counters.bytes += bytes;
+        });
+        return PASS;
+    }
     if record::lapsed() {
         record::path(|counters| counters.lapsed += 1);
         return PASS;

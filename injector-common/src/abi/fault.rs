@@ -8,6 +8,8 @@ pub mod flags {
     pub const CHECKSUM_VALID: u32 = 1 << 1;
     /// The rule only drops: XDP can decide it.
     pub const XDP: u32 = 1 << 2;
+    /// The rule does nothing: its packets pass, and no later rule sees them.
+    pub const EXEMPT: u32 = 1 << 3;
 }
 
 /// What a rule does to its packets.

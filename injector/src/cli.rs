@@ -1,0 +1,264 @@
+//! The command line: types only.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    datapath::{AttachPolicy, Netns, XdpPolicy},
+    profile::Direction,
+    units::{DurationNs, Probability},
+};
+
+mod remote;
+
+pub use remote::Remote;
+
+/// Packet-level network faults for Linux, in eBPF, with no proxy
+///
+/// Drops, delays, corrupts and duplicates real packets on any network interface, in both
+/// directions, exactly as a profile asks, and leaves no trace when it ends.
+#[derive(Debug, Parser)]
+#[command(name = "injector", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// What applies to every command
+    #[command(flatten)]
+    pub global: Global,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  injector demo                                         see it work, on a private pair of namespaces
+  injector run -i eth0 --delay 80ms --drop 1% --for 60s degrade an interface for a minute
+  injector run flaky.yaml -i eth0 -- cargo test         run a test over a bad network
+  injector doctor -i eth0                               can this machine do it?
+
+Exit codes: 0 ok, 1 bug, 2 usage, 3 profile invalid, 4 not permitted or not supported,
+5 conflict or target gone, 6 refused by the kernel and rolled back, 130 after Ctrl-C";
+
+/// What applies to every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Act inside this network namespace: a name of `ip netns`, a path, or pid:N
+    #[arg(long, global = true, value_name = "NAME|PATH|pid:N")]
+    pub netns: Option<Netns>,
+    /// Print machine-readable JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Colour the output
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: When,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Inject faults until Ctrl-C, or for as long as a command runs
+    Run(Run),
+    /// Validate profiles, without privileges
+    Check(Check),
+    /// Show what `run` would do, without doing it
+    Plan(Plan),
+    /// Show the fate of the first packets that a rule will match
+    Predict(Predict),
+    /// Show the runs on this machine, with their counters
+    Status(Status),
+    /// End runs, and undo what killed ones left
+    Clear(Clear),
+    /// Find out whether this machine can do it, and what to do where it cannot
+    Doctor(Doctor),
+    /// Measure a private path before, during and after a profile
+    Demo(Demo),
+    /// List the built-in profiles, or show one
+    Profiles(Profiles),
+}
+
+/// Inject faults until Ctrl-C, or for as long as a command runs
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  injector run flaky.yaml -i eth0
+  injector run geo-sat -i eth0 --for 10m
+  injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
+  injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
+pub struct Run {
+    /// A file, `-` for standard input, or the name of a built-in profile
+    pub profile: Option<String>,
+    /// The interface
+    #[arg(long, short, value_name = "DEV")]
+    pub interface: String,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<std::time::Duration>,
+    /// Override the profile's seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Print the plan, and touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A one-rule profile from flags
+    #[command(flatten)]
+    pub quick: Quick,
+    /// How to attach
+    #[command(flatten)]
+    pub attach: Attach,
+    /// Run this command; the faults last as long, and its exit status is the exit status
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A one-rule profile from flags.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Faults from flags, in place of a profile")]
+pub struct Quick {
+    /// Delay every packet, such as 80ms (one way)
+    #[arg(long, value_name = "TIME")]
+    pub delay: Option<DurationNs>,
+    /// Vary the delay uniformly by up to this, in both directions
+    #[arg(long, value_name = "TIME", requires = "delay")]
+    pub jitter: Option<DurationNs>,
+    /// Drop packets with this probability, such as 1%
+    #[arg(long, value_name = "PROBABILITY")]
+    pub drop: Option<Probability>,
+    /// Flip a bit with this probability
+    #[arg(long, value_name = "PROBABILITY")]
+    pub corrupt: Option<Probability>,
+    /// Send packets twice with this probability
+    #[arg(long, value_name = "PROBABILITY")]
+    pub duplicate: Option<Probability>,
+    /// Which packets: those that leave, those that arrive, or both
+    #[arg(long, default_value = "egress", value_name = "egress|ingress|both")]
+    pub direction: Direction,
+    /// Only packets to this remote end (on ingress: from it), such as 10.0.0.0/8:5432/tcp
+    #[arg(long, value_name = "[ADDRESS][:PORT][/PROTOCOL]")]
+    pub to: Option<Remote>,
+}
+
+/// How to attach.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Attaching")]
+pub struct Attach {
+    /// The tc hooks: by tcx, or by cls_bpf on clsact
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    pub attach: AttachPolicy,
+    /// Where ingress rules that only drop are decided
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    pub xdp: XdpPolicy,
+}
+
+/// Validate profiles, without privileges
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Files, `-` for standard input, or names of built-in profiles
+    #[arg(required = true)]
+    pub profiles: Vec<String>,
+}
+
+/// Show what `run` would do, without doing it
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// A file, `-` for standard input, or the name of a built-in profile
+    pub profile: String,
+    /// The interface
+    #[arg(long, short, value_name = "DEV")]
+    pub interface: String,
+    /// Override the profile's seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How to attach
+    #[command(flatten)]
+    pub attach: Attach,
+}
+
+/// Show the fate of the first packets that a rule will match
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The fate of a rule's n-th packet is a function of the seed, the rule and n alone, so that the
+kernel decides exactly as is printed here. Packets are counted per direction.
+
+Examples:
+  injector predict flaky.yaml --packets 20
+  injector predict flaky.yaml --packets 1000 --rule db --json")]
+pub struct Predict {
+    /// A file, `-` for standard input, or the name of a built-in profile
+    pub profile: String,
+    /// How many packets
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    pub packets: u64,
+    /// Only this rule
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+    /// Override the profile's seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// Show the runs on this machine, with their counters
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Only this interface
+    #[arg(long, short, value_name = "DEV")]
+    pub interface: Option<String>,
+}
+
+/// End runs, and undo what killed ones left
+#[derive(Debug, Args)]
+pub struct Clear {
+    /// Only this interface
+    #[arg(long, short, value_name = "DEV", required_unless_present = "all")]
+    pub interface: Option<String>,
+    /// Every interface of the namespace
+    #[arg(long, conflicts_with = "interface")]
+    pub all: bool,
+}
+
+/// Find out whether this machine can do it, and what to do where it cannot
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Look at this interface too
+    #[arg(long, short, value_name = "DEV")]
+    pub interface: Option<String>,
+}
+
+/// Measure a private path before, during and after a profile
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The profile: a file, `-`, or the name of a built-in one
+    pub profile: Option<String>,
+}
+
+/// List the built-in profiles, or show one
+#[derive(Debug, Args)]
+pub struct Profiles {
+    /// What to show; the list if absent
+    #[command(subcommand)]
+    pub command: Option<ProfilesCommand>,
+}
+
+/// What to do with the built-in profiles.
+#[derive(Debug, Subcommand)]
+pub enum ProfilesCommand {
+    /// Print a built-in profile, a start for one of your own
+    Show {
+        /// Its name
+        name: String,
+    },
+}

@@ -1,0 +1,127 @@
+//! The commands: composition of the stages, one file each.
+
+mod check;
+mod clear;
+mod demo;
+mod doctor;
+mod plan;
+mod predict;
+mod profiles;
+mod quick;
+mod run;
+mod status;
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use crate::{
+    cli::{Cli, Command, Global, When},
+    datapath::Netns,
+    error::{Code, Failure},
+    plan::Plan,
+    profile::{self, Profile, ProfileError},
+};
+
+/// What a command ends with: the exit code, 0 to 255.
+type Outcome = Result<u8, Failure>;
+
+/// Executes the command line, and reports a failure.
+pub fn execute(cli: Cli) -> ExitCode {
+    let global = cli.global;
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&args, &global),
+        Command::Check(args) => check::check(&args, &global),
+        Command::Plan(args) => plan::plan(&args, &global),
+        Command::Predict(args) => predict::predict(&args, &global),
+        Command::Status(args) => status::status(&args, &global),
+        Command::Clear(args) => clear::clear(&args, &global),
+        Command::Doctor(args) => doctor::doctor(&args, &global),
+        Command::Demo(args) => demo::demo(&args, &global),
+        Command::Profiles(args) => profiles::profiles(&args, &global),
+    };
+    ExitCode::from(outcome.unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        failure.code as u8
+    }))
+}
+
+impl Global {
+    fn netns(&self) -> Netns {
+        self.netns.clone().unwrap_or_default()
+    }
+
+    /// Whether what goes to standard error may be coloured.
+    fn color(&self) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => {
+                io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        }
+    }
+
+    /// Says something to whoever watches.
+    fn say(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Reads a profile, rendering what is wrong with it.
+fn load_profile(argument: &str, global: &Global) -> Result<Profile, Failure> {
+    profile::load(argument).map_err(|error| invalid_profile(&error, global))
+}
+
+fn invalid_profile(error: &ProfileError, global: &Global) -> Failure {
+    Failure { rendered: true, ..Failure::new(Code::Profile, error.render(global.color())) }
+}
+
+/// Works a profile out, drawing a seed where none is given.
+fn work_out(profile: &Profile, seed: Option<u64>) -> Result<Plan, Failure> {
+    let seed = match seed.or(profile.seed) {
+        Some(seed) => seed,
+        None => draw_seed()?,
+    };
+    Ok(Plan::new(profile, seed)?)
+}
+
+/// A seed short enough to be typed again.
+fn draw_seed() -> io::Result<u64> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes).into())
+}
+
+/// Prints a JSON document, indented; an error only where standard output is closed.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Prints one line of a JSON stream.
+fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// Prints text; a closed pipe, as after `| head`, ends the command quietly.
+fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        other => other.map(|()| 0).map_err(Failure::from),
+    }
+}

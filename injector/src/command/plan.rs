@@ -1,0 +1,169 @@
+//! `injector plan`, and `run --dry-run`.
+
+use std::fmt::Write as _;
+
+use injector_common::abi::flags;
+use serde::Serialize;
+
+use super::{Outcome, load_profile, print, print_json, work_out};
+use crate::{
+    cli::{self, Global},
+    datapath::{
+        AttachPolicy, Netns, Options,
+        netlink::Netlink,
+        pair::{self, Pair},
+        target::{Framing, Target},
+    },
+    error::Failure,
+    observe::{
+        format::{self, table},
+        report::Asked,
+    },
+    plan::{Hook, Plan, PlannedRule},
+};
+
+/// What a run would do.
+#[derive(Serialize)]
+struct Answer {
+    schema: &'static str,
+    profile: String,
+    seed: u64,
+    device: String,
+    ifindex: u32,
+    steps: Vec<String>,
+    rules: Vec<Described>,
+}
+
+#[derive(Serialize)]
+struct Described {
+    rule: String,
+    direction: Hook,
+    /// How its packets travel.
+    way: &'static str,
+    match_entries: usize,
+    asked: Asked,
+}
+
+pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
+    let plan = work_out(&load_profile(&args.profile, global)?, args.seed)?;
+    let options = Options { attach: args.attach.attach, xdp: args.attach.xdp };
+    show(&plan, &args.interface, options, global)
+}
+
+/// Prints what a run would do, having looked at the device only.
+pub(super) fn show(plan: &Plan, device: &str, options: Options, global: &Global) -> Outcome {
+    let netns = global.netns();
+    let target = netns.run(|| Target::find(&Netlink::open()?, &netns, device))?;
+    let answer = Answer {
+        schema: "injector.plan/v1",
+        profile: plan.profile.clone(),
+        seed: plan.seed,
+        device: device.to_owned(),
+        ifindex: target.link.index,
+        steps: steps(plan, &target, &netns, options),
+        rules: plan.rules.iter().map(describe).collect(),
+    };
+    if global.json {
+        print_json(&answer)?;
+        return Ok(0);
+    }
+    print(&text(&answer)?)
+}
+
+fn describe(rule: &PlannedRule) -> Described {
+    Described {
+        rule: rule.name.clone(),
+        direction: rule.hook,
+        way: way(rule.spec.flags),
+        match_entries: rule.entries.len(),
+        asked: Asked::from(&rule.into()),
+    }
+}
+
+/// How a rule's packets travel.
+fn way(spec: u32) -> &'static str {
+    if spec & flags::EXEMPT != 0 {
+        "passes at the hook"
+    } else if spec & flags::SPLIT != 0 {
+        "split into wire packets"
+    } else {
+        "whole, as the kernel hands them over"
+    }
+}
+
+/// Every change, in order. A run undoes them in reverse.
+fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<String> {
+    let device = &target.link.name;
+    let (near, far) = Pair::names(target.link.index);
+    let mut steps = vec![
+        format!("in {netns}: create the veth pair {near}, {far} (MTU 65535, no ARP, no IPv6)"),
+        format!("on {near}: gro, tso, gso and tx-checksumming off, gso_max_segs 1; on {far}: gro off"),
+    ];
+    let fq = pair::fq_options(plan.delay_max_ns());
+    let optional = if plan.delay_max_ns() == 0 { ", where the kernel has it" } else { "" };
+    steps.push(format!(
+        "on {far}: root qdisc fq, limit {} packets, horizon {} s{optional}",
+        fq.limit,
+        fq.horizon_us / 1_000_000
+    ));
+    if target.is_loopback() {
+        steps.push(format!("on {device}: accept_local and route_localnet 1 (IPv4)"));
+    }
+    if options.uses_xdp(plan, target) {
+        steps.push(format!("on {device}: XDP program on ingress"));
+    }
+    let framing = match target.framing {
+        Framing::Ethernet => "",
+        Framing::RawIp => ", which has no Ethernet header: one is added for the way",
+    };
+    for hook in Hook::ALL.into_iter().filter(|hook| plan.uses(*hook)) {
+        let entries: usize = plan.on(hook).map(|rule| rule.entries.len()).sum();
+        steps.push(format!(
+            "on {device}{framing}: {hook} program, first in its chain ({}), {entries} match entries",
+            match options.attach {
+                AttachPolicy::Auto => "tcx, or else clsact",
+                AttachPolicy::Tcx => "tcx",
+                AttachPolicy::Clsact => "clsact",
+            }
+        ));
+    }
+    steps.push(format!(
+        "{device}'s own qdisc, offloads, addresses and programs: untouched"
+    ));
+    steps
+}
+
+fn text(answer: &Answer) -> Result<String, Failure> {
+    let mut text = format!(
+        "profile {} with seed {} on {} (ifindex {})\n\n",
+        answer.profile, answer.seed, answer.device, answer.ifindex
+    );
+    for (number, step) in answer.steps.iter().enumerate() {
+        let _ = writeln!(text, "{:>3}. {step}", number + 1);
+    }
+    let rows = answer.rules.iter().map(|rule| {
+        vec![
+            rule.rule.clone(),
+            rule.direction.to_string(),
+            faults(&rule.asked),
+            rule.match_entries.to_string(),
+            rule.way.into(),
+        ]
+    });
+    text.push('\n');
+    text += &table(&["RULE", "DIRECTION", "FAULTS", "ENTRIES", "PACKETS"], rows.collect());
+    Ok(text)
+}
+
+fn faults(asked: &Asked) -> String {
+    let shares = [("drop", asked.drop), ("corrupt", asked.corrupt), ("duplicate", asked.duplicate)];
+    let mut faults: Vec<_> = shares
+        .into_iter()
+        .filter_map(|(name, share)| Some(format!("{name} {}", format::percent(share?))))
+        .collect();
+    if let Some(delay_ns) = asked.delay_ns {
+        let jitter = asked.jitter_ns.map(|ns| format!(" ± {}", format::duration(ns)));
+        faults.push(format!("delay {}{}", format::duration(delay_ns), jitter.unwrap_or_default()));
+    }
+    if faults.is_empty() { "none".into() } else { faults.join(", ") }
+}

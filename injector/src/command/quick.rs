@@ -1,0 +1,72 @@
+//! A one-rule profile from flags.
+
+use crate::{
+    cli::{Quick, Remote},
+    error::{Code, Failure},
+    profile::{
+        Checksum, Corrupt, Delay, Direction, Drop, Duplicate, Match, Profile, Rule,
+    },
+    units::DurationNs,
+};
+
+/// The profile that the flags describe; `None` where they ask for no fault.
+pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
+    let any = quick.delay.is_some()
+        || quick.drop.is_some()
+        || quick.corrupt.is_some()
+        || quick.duplicate.is_some();
+    if !any {
+        return Ok(None);
+    }
+    let rules = directions(quick.direction, quick.to.is_some())
+        .into_iter()
+        .map(|direction| rule(quick, direction))
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Profile { name: "quick".into(), description: None, seed: None, rules }))
+}
+
+/// A remote end is the destination of what leaves and the source of what arrives, so that a rule
+/// for both directions falls in two.
+fn directions(direction: Direction, has_remote: bool) -> Vec<Direction> {
+    match direction {
+        Direction::Both if has_remote => vec![Direction::Egress, Direction::Ingress],
+        direction => vec![direction],
+    }
+}
+
+fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
+    Ok(Rule {
+        name: match direction {
+            Direction::Both => "quick".into(),
+            direction => format!("quick-{direction}"),
+        },
+        direction,
+        matching: quick.to.as_ref().map_or_else(Match::default, |to| matching(to, direction)),
+        drop: quick.drop.map(|probability| Drop { probability }),
+        delay: delay(quick)?,
+        corrupt: quick
+            .corrupt
+            .map(|probability| Corrupt { probability, checksum: Checksum::Stale }),
+        duplicate: quick.duplicate.map(|probability| Duplicate { probability }),
+    })
+}
+
+fn delay(quick: &Quick) -> Result<Option<Delay>, Failure> {
+    let Some(time) = quick.delay else { return Ok(None) };
+    let jitter = quick.jitter.unwrap_or(DurationNs::ZERO);
+    if jitter.nanos() > time.nanos() {
+        let message = format!("the jitter of {jitter} exceeds the delay of {time}");
+        return Err(Failure::new(Code::Usage, message)
+            .hint("a delay cannot be negative: lengthen it, or narrow the jitter"));
+    }
+    Ok(Some(Delay { time, jitter }))
+}
+
+fn matching(to: &Remote, direction: Direction) -> Match {
+    let (net, ports) = (to.net.into_iter().collect(), to.ports.into_iter().collect());
+    let base = Match { protocol: to.protocol, ..Match::default() };
+    match direction {
+        Direction::Ingress => Match { src: net, src_port: ports, ..base },
+        _ => Match { dst: net, dst_port: ports, ..base },
+    }
+}

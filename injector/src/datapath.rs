@@ -1,0 +1,29 @@
+//! Everything that touches the kernel: devices, queueing disciplines, programs, maps.
+//!
+//! [`Session`] owns what a run changes and puts it back. Each change is written to a journal
+//! before it is made (see [`journal`]), so that `injector clear` can undo what a killed run left.
+
+mod attach;
+pub mod capability;
+pub mod clear;
+pub mod counters;
+mod error;
+mod ethtool;
+pub mod journal;
+mod lease;
+pub mod netlink;
+pub mod netns;
+mod object;
+pub mod pair;
+pub mod probe;
+pub mod session;
+mod sysctl;
+pub mod target;
+
+pub use attach::{AttachPolicy, Attached, Via, XdpPolicy};
+pub use error::Error;
+pub use netns::Netns;
+pub use session::{Options, Session};
+
+/// Result of an operation on the kernel.
+pub type Result<T> = std::result::Result<T, Error>;

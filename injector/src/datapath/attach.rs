@@ -1,0 +1,258 @@
+//! Attaching programs to hooks.
+
+use aya::{
+    Ebpf,
+    sys::SyscallError,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp,
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
+        xdp::{XdpLink, XdpMode as AttachMode},
+    },
+};
+use clap::ValueEnum;
+use injector_common::abi::{XdpMode, programs};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Result,
+    journal::{Journal, Undo},
+    netlink::Netlink,
+    object,
+    pair::Pair,
+    target::{Framing, Target},
+};
+use crate::plan::{Hook, Plan};
+
+/// Which way of attaching to the tc hooks to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AttachPolicy {
+    /// tcx where the kernel has it, clsact otherwise.
+    #[default]
+    Auto,
+    /// tcx (Linux 6.6): gone at once when the process dies.
+    Tcx,
+    /// cls_bpf on a clsact qdisc: without effect 5 s after the process dies.
+    Clsact,
+}
+
+/// Where rules that only drop are decided on ingress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpPolicy {
+    /// In the NIC's driver where it has native XDP, otherwise at the tc hook.
+    #[default]
+    Auto,
+    /// In the driver; an error where it cannot.
+    Native,
+    /// By generic XDP.
+    Generic,
+    /// At the tc hook.
+    Off,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// A tcx link.
+    Tcx,
+    /// A cls_bpf filter on clsact.
+    Clsact,
+    /// XDP in the driver.
+    XdpNative,
+    /// Generic XDP.
+    XdpGeneric,
+}
+
+impl std::fmt::Display for Via {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::XdpNative => "XDP (native)",
+            Self::XdpGeneric => "XDP (generic)",
+        })
+    }
+}
+
+/// A hook of the device, and how our program is attached to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The hook.
+    pub hook: Hook,
+    /// The way.
+    pub via: Via,
+}
+
+/// The links that hold our programs on the device. Dropping them, inside the device's namespace,
+/// detaches the programs.
+#[derive(Debug, Default)]
+pub(super) struct DeviceLinks {
+    tc: Vec<SchedClassifierLink>,
+    xdp: Option<XdpLink>,
+}
+
+impl DeviceLinks {
+    /// Detaches every program.
+    pub(super) fn detach(&mut self) {
+        self.xdp = None;
+        self.tc.clear();
+    }
+}
+
+/// Attaches the pair's own programs, by cls_bpf: should the process be killed, they still bring
+/// back what is held.
+pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair) -> Result<()> {
+    for end in [&pair.near, &pair.far] {
+        tc::qdisc_add_clsact(&end.name)
+            .map_err(|error| Error::ebpf(format!("add clsact to {}", end.name), &error))?;
+    }
+    for (name, end, side) in [
+        (programs::DECIDE, &pair.far, TcAttachType::Ingress),
+        (programs::STAMP, &pair.far, TcAttachType::Egress),
+        (programs::RETURN, &pair.near, TcAttachType::Ingress),
+    ] {
+        let program = object::find::<SchedClassifier>(ebpf, name)?;
+        program
+            .attach_with_options(&end.name, side, TcAttachOptions::Netlink(NlOptions::default()))
+            .map_err(|error| Error::ebpf(format!("attach {name} to {}", end.name), &error))?;
+    }
+    Ok(())
+}
+
+/// Where and how the programs on the device's tc hooks are attached.
+pub(super) struct Device<'a> {
+    pub netlink: &'a Netlink,
+    pub target: &'a Target,
+    pub policy: AttachPolicy,
+}
+
+impl Device<'_> {
+    /// Attaches the program for `hook`, the first in its chain.
+    pub(super) fn attach(
+        &self,
+        ebpf: &mut Ebpf,
+        hook: Hook,
+        journal: &mut Journal,
+        links: &mut DeviceLinks,
+    ) -> Result<Attached> {
+        let name = object::divert_program(hook);
+        let side = match hook {
+            Hook::Egress => TcAttachType::Egress,
+            Hook::Ingress => TcAttachType::Ingress,
+        };
+        let program = object::find::<SchedClassifier>(ebpf, name)?;
+        let (link, via) = match self.attach_tcx(program, side) {
+            Ok(link) => (link, Via::Tcx),
+            Err(error) if self.policy == AttachPolicy::Tcx || !is_unsupported(&error) => {
+                return Err(self.failed(name, hook, &error));
+            }
+            Err(_) => {
+                self.ensure_clsact(journal)?;
+                let device = self.target.link.name.clone();
+                journal.note(Undo::DetachFilter { device, hook, program: name.into() })?;
+                let link = self.attach_clsact(program, side);
+                (link.map_err(|error| self.failed(name, hook, &error))?, Via::Clsact)
+            }
+        };
+        links.tc.push(link);
+        Ok(Attached { hook, via })
+    }
+
+    /// Tried, not guessed from the kernel's version: distributions carry tcx back.
+    fn attach_tcx(
+        &self,
+        program: &mut SchedClassifier,
+        side: TcAttachType,
+    ) -> std::result::Result<SchedClassifierLink, ProgramError> {
+        if self.policy == AttachPolicy::Clsact {
+            return Err(unsupported());
+        }
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(&self.target.link.name, side, order)?;
+        program.take_link(id)
+    }
+
+    /// The kernel chooses a priority before all that exist.
+    fn attach_clsact(
+        &self,
+        program: &mut SchedClassifier,
+        side: TcAttachType,
+    ) -> std::result::Result<SchedClassifierLink, ProgramError> {
+        let options = TcAttachOptions::Netlink(NlOptions::default());
+        let id = program.attach_with_options(&self.target.link.name, side, options)?;
+        program.take_link(id)
+    }
+
+    fn ensure_clsact(&self, journal: &mut Journal) -> Result<()> {
+        let device = &self.target.link;
+        if self.netlink.qdiscs(device.index)?.iter().any(|qdisc| qdisc.kind == "clsact") {
+            return Ok(());
+        }
+        journal.note(Undo::DeleteClsact { ifindex: device.index })?;
+        tc::qdisc_add_clsact(&device.name)
+            .map_err(|error| Error::ebpf(format!("add clsact to {}", device.name), &error))
+    }
+
+    fn failed(&self, name: &str, hook: Hook, error: &ProgramError) -> Error {
+        Error::ebpf(format!("attach {name} to {} {hook}", self.target.link.name), error)
+    }
+}
+
+/// The answer of a kernel without tcx to an unknown attach type.
+fn unsupported() -> ProgramError {
+    ProgramError::SyscallError(SyscallError {
+        call: "bpf_mprog_attach",
+        io_error: std::io::Error::from_raw_os_error(nix::libc::EINVAL),
+    })
+}
+
+/// Whether the kernel has no tcx.
+fn is_unsupported(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(syscall)
+        if syscall.io_error.raw_os_error() == Some(nix::libc::EINVAL))
+}
+
+/// Where to try XDP for the rules that it can decide, best first.
+///
+/// On software devices XDP costs everybody: native XDP on a veth device takes segmentation offload
+/// from its peer, and generic XDP makes every super-packet linear, whether a rule matches or not.
+/// `Auto` therefore asks for it on NICs only.
+pub(super) fn xdp_mode(plan: &Plan, target: &Target, policy: XdpPolicy) -> XdpMode {
+    if !plan.has_xdp_rules() || target.framing == Framing::RawIp {
+        return XdpMode::Off;
+    }
+    match policy {
+        XdpPolicy::Off => XdpMode::Off,
+        XdpPolicy::Native => XdpMode::Native,
+        XdpPolicy::Generic => XdpMode::Generic,
+        XdpPolicy::Auto if target.is_nic() => XdpMode::Native,
+        XdpPolicy::Auto => XdpMode::Off,
+    }
+}
+
+/// Attaches the XDP program in `mode`.
+pub(super) fn attach_xdp(
+    ebpf: &mut Ebpf,
+    target: &Target,
+    mode: XdpMode,
+    links: &mut DeviceLinks,
+) -> Result<Attached> {
+    let (flags, via) = match mode {
+        XdpMode::Generic => (AttachMode::Skb, Via::XdpGeneric),
+        _ => (AttachMode::Driver, Via::XdpNative),
+    };
+    let device = &target.link.name;
+    let failed = |error: &ProgramError| Error::ebpf(format!("attach {via} to {device}"), error);
+    let program: &mut Xdp = object::find(ebpf, programs::XDP)?;
+    let id = program.attach_to_if_index(target.link.index, flags).map_err(|error| {
+        let error = failed(&error);
+        match error.errno() {
+            Some(nix::libc::EBUSY | nix::libc::EEXIST) => {
+                Error::ForeignXdp { device: device.clone() }
+            }
+            _ => error,
+        }
+    })?;
+    links.xdp = Some(program.take_link(id).map_err(|error| failed(&error))?);
+    Ok(Attached { hook: Hook::Ingress, via })
+}

@@ -1,0 +1,182 @@
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+/// Why the kernel side could not do what was asked.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No device of that name.
+    #[error("no network interface `{device}` in {netns}")]
+    NoDevice {
+        /// The name asked for.
+        device: String,
+        /// Where it was looked for.
+        netns: String,
+        /// The names that exist.
+        existing: Vec<String>,
+    },
+    /// A link layer that the pair cannot carry.
+    #[error(
+        "interface `{device}` has link type {kind}; Ethernet, loopback, tun and WireGuard are \
+         supported"
+    )]
+    UnsupportedLink {
+        /// The device.
+        device: String,
+        /// Its link type.
+        kind: String,
+    },
+    /// Capabilities are missing.
+    #[error("not permitted: {missing} missing")]
+    NotPermitted {
+        /// The capabilities, by name.
+        missing: String,
+    },
+    /// The kernel has no sch_fq.
+    #[error("this kernel has no fq queueing discipline, which holds delayed packets")]
+    NoFq,
+    /// Another run has the device.
+    #[error("interface `{device}` is in use by injector (pid {pid}, profile `{profile}`)")]
+    Busy {
+        /// The device.
+        device: String,
+        /// The process.
+        pid: u32,
+        /// Its profile.
+        profile: String,
+    },
+    /// The namespace does not exist.
+    #[error("no network namespace {netns}")]
+    NoNetns {
+        /// As it was named.
+        netns: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A foreign XDP program has the hook.
+    #[error("interface `{device}` has an XDP program already")]
+    ForeignXdp {
+        /// The device.
+        device: String,
+    },
+    /// A request to the kernel was refused.
+    #[error("cannot {action}: {source}")]
+    Refused {
+        /// What was attempted, on which object.
+        action: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The eBPF side was refused.
+    #[error("cannot {action}: {reason}")]
+    Ebpf {
+        /// What was attempted.
+        action: String,
+        /// What aya or the verifier said, shortened to its last telling lines.
+        reason: String,
+        /// The errno beneath, where there is one.
+        errno: Option<i32>,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Some of what should have been undone could not be.
+    #[error("not everything could be undone: {}", failures.join("; "))]
+    Undo {
+        /// What failed, each with its reason.
+        failures: Vec<String>,
+    },
+}
+
+impl Error {
+    /// Wraps what the kernel said to a request.
+    pub(super) fn refused(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Refused { action: action.into(), source: source.into() }
+    }
+
+    /// Wraps an error of aya.
+    pub(super) fn ebpf(action: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Ebpf { action: action.into(), reason: telling_lines(error), errno: errno(error) }
+    }
+
+    /// The errno beneath, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } | Self::File { source, .. } => source.raw_os_error(),
+            Self::Ebpf { errno, .. } => *errno,
+            _ => None,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoDevice { existing, .. } => {
+                Some(format!("interfaces there: {}", existing.join(", ")))
+            }
+            Self::NotPermitted { .. } => Some(
+                "run it as root (sudo), or grant CAP_NET_ADMIN and CAP_BPF; entering another \
+                 namespace needs CAP_SYS_ADMIN"
+                    .into(),
+            ),
+            Self::NoFq => Some(
+                "load it with `modprobe sch_fq`, or use a kernel with CONFIG_NET_SCH_FQ (any \
+                 Debian, Ubuntu, Fedora or Arch kernel); profiles without delay work here"
+                    .into(),
+            ),
+            Self::Busy { device, .. } => {
+                Some(format!("stop it first: `injector clear -i {device}`"))
+            }
+            Self::NoNetns { .. } => Some("list them with `ip netns`".into()),
+            Self::ForeignXdp { device } => Some(format!(
+                "see it with `bpftool net show dev {device}`; `--xdp off` decides at the tc hook \
+                 instead"
+            )),
+            Self::UnsupportedLink { .. } => {
+                Some("name a device below or above it, such as the underlying NIC".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The chain of causes; of a verifier log only its end, where the reason stands.
+fn telling_lines(error: &(dyn std::error::Error + 'static)) -> String {
+    const LINES_MAX: usize = 4;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines.len().checked_sub(LINES_MAX + 1) {
+        None => lines.join("; "),
+        Some(_) => {
+            let omitted = lines.len() - 1 - LINES_MAX;
+            let end = lines[lines.len() - LINES_MAX..].join("; ");
+            format!("{} ({omitted} lines omitted) {end}", lines[0])
+        }
+    }
+}
+
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(errno);
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,354 @@
+//! What a run has changed, on disk before it is changed: one locked file per device under
+//! `/run/injector`, from which `clear` and `status` learn of runs, living and killed.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{TcAttachType, tc};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Result,
+    attach::Attached,
+    counters::MapIds,
+    netlink::Netlink,
+    pair::ALIAS_PREFIX,
+    sysctl,
+};
+use crate::plan::{Hook, PlannedRule};
+
+/// Where the files are.
+pub const DIRECTORY: &str = "/run/injector";
+/// The format's name and version.
+pub const SCHEMA: &str = "injector.state/v1";
+
+/// A run, as others see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The process.
+    pub pid: u32,
+    /// The device.
+    pub device: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its namespace, by inode number.
+    pub netns: u64,
+    /// The profile's name.
+    pub profile: String,
+    /// The seed.
+    pub seed: u64,
+    /// When it started, in seconds since 1970.
+    pub started: u64,
+    /// The rules, in the order of their slots.
+    pub rules: Vec<RecordedRule>,
+    /// Where it is attached; empty until it is.
+    pub attached: Vec<Attached>,
+    /// The maps that hold the counters, once loaded.
+    pub maps: Option<MapIds>,
+    /// What to undo, in the order in which it was done.
+    pub undo: Vec<Undo>,
+}
+
+/// What `status` needs to know of a rule.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordedRule {
+    /// The rule's name.
+    pub name: String,
+    /// Its direction.
+    pub hook: Hook,
+    /// The odds of a drop in units of 2^-32.
+    pub drop_odds: u64,
+    /// The odds of a corruption.
+    pub corrupt_odds: u64,
+    /// The odds of a duplicate.
+    pub duplicate_odds: u64,
+    /// The shortest delay in ns.
+    pub delay_min_ns: u64,
+    /// The longest delay minus the shortest, in ns.
+    pub delay_span_ns: u64,
+}
+
+impl From<&PlannedRule> for RecordedRule {
+    fn from(rule: &PlannedRule) -> Self {
+        Self {
+            name: rule.name.clone(),
+            hook: rule.hook,
+            drop_odds: rule.spec.drop_odds,
+            corrupt_odds: rule.spec.corrupt_odds,
+            duplicate_odds: rule.spec.duplicate_odds,
+            delay_min_ns: rule.spec.delay_min_ns,
+            delay_span_ns: rule.spec.delay_span_ns,
+        }
+    }
+}
+
+/// One change, described so that anybody can undo it, twice if need be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Undo {
+    /// The private pair, by the name of its near end.
+    DeletePair {
+        /// The name.
+        near: String,
+    },
+    /// A setting that had another value.
+    RestoreSysctl {
+        /// Its file.
+        path: PathBuf,
+        /// The value before.
+        value: String,
+    },
+    /// The device's clsact qdisc, unless others have come to use it.
+    DeleteClsact {
+        /// The device.
+        ifindex: u32,
+    },
+    /// Our cls_bpf filter.
+    DetachFilter {
+        /// The device.
+        device: String,
+        /// The direction.
+        hook: Hook,
+        /// The program, by name.
+        program: String,
+    },
+}
+
+impl Undo {
+    /// Undoes the change; does nothing where it is undone already. Returns whether there was
+    /// something to undo.
+    pub fn apply(&self, netlink: &Netlink) -> Result<bool> {
+        match self {
+            Self::DeletePair { near } => match netlink.find_link(near)? {
+                Some(link) if link.alias.is_empty() || link.alias.starts_with(ALIAS_PREFIX) => {
+                    netlink.delete_link(link.index).map(|()| true)
+                }
+                _ => Ok(false),
+            },
+            Self::RestoreSysctl { path, value } => {
+                if sysctl::read(path)?.is_none_or(|now| now == *value) {
+                    return Ok(false);
+                }
+                sysctl::write(path, value).map(|()| true)
+            }
+            Self::DeleteClsact { ifindex } => {
+                let present = netlink.qdiscs(*ifindex)?.iter().any(|q| q.kind == "clsact");
+                if !present || netlink.has_filters(*ifindex)? {
+                    return Ok(false);
+                }
+                netlink.delete_clsact(*ifindex).map(|()| true)
+            }
+            Self::DetachFilter { device, hook, program } => detach_filter(device, *hook, program),
+        }
+    }
+}
+
+impl std::fmt::Display for Undo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::DeletePair { near } => write!(f, "veth pair {near}"),
+            Self::RestoreSysctl { path, value } => write!(f, "{} = {value}", path.display()),
+            Self::DeleteClsact { ifindex } => write!(f, "clsact qdisc of interface {ifindex}"),
+            Self::DetachFilter { device, hook, program } => {
+                write!(f, "{hook} filter {program} of {device}")
+            }
+        }
+    }
+}
+
+fn detach_filter(device: &str, hook: Hook, program: &str) -> Result<bool> {
+    let attach_type = match hook {
+        Hook::Egress => TcAttachType::Egress,
+        Hook::Ingress => TcAttachType::Ingress,
+    };
+    match tc::qdisc_detach_program(device, attach_type, program) {
+        Ok(()) => Ok(true),
+        // No such filter, no clsact, or no device any more: nothing is left of it.
+        Err(tc::TcError::IoError(_)) => Ok(false),
+        Err(error) => {
+            let error = Error::ebpf(format!("detach the {hook} filter from {device}"), &error);
+            match error.errno() {
+                Some(nix::libc::ENOENT | nix::libc::ENODEV | nix::libc::EINVAL) => Ok(false),
+                _ => Err(error),
+            }
+        }
+    }
+}
+
+/// The locked file of a run. Dropping it releases the lock and leaves the file.
+#[derive(Debug)]
+pub struct Journal {
+    file: Flock<File>,
+    path: PathBuf,
+    /// What it says.
+    pub record: Record,
+}
+
+/// What is found in place of a free file.
+pub enum Claim {
+    /// The device is ours now.
+    Free(Box<Journal>),
+    /// A killed run left this; the file is locked by us.
+    Stale(Box<Journal>),
+    /// A living run has it.
+    Held(Box<Record>),
+}
+
+impl Journal {
+    /// Claims the device of `record`, which is written unless something is there already.
+    pub fn claim(record: Record) -> Result<Claim> {
+        create_directory()?;
+        let path = path_of(record.netns, record.ifindex);
+        loop {
+            let failed = |source| Error::File { action: "open", path: path.clone(), source };
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .map_err(failed)?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) if is_current(&file, &path) => return Self::claimed(file, path, record),
+                // Its last owner deleted it between our opening and locking it.
+                Ok(_) => {}
+                Err((file, nix::Error::EWOULDBLOCK)) => {
+                    // It may be just being written, or about to be deleted.
+                    if let Some(record) = read_record(&file) {
+                        return Ok(Claim::Held(Box::new(record)));
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                Err((_, errno)) => return Err(failed(errno.into())),
+            }
+        }
+    }
+
+    fn claimed(file: Flock<File>, path: PathBuf, record: Record) -> Result<Claim> {
+        match read_record(&file) {
+            Some(stale) => Ok(Claim::Stale(Box::new(Self { file, path, record: stale }))),
+            None => {
+                let mut journal = Self { file, path, record };
+                journal.save()?;
+                Ok(Claim::Free(Box::new(journal)))
+            }
+        }
+    }
+
+    /// Undoes what the killed run left, and takes the file over for `record`.
+    pub fn reuse(mut self, netlink: &Netlink, record: Record) -> Result<Self> {
+        self.undo_changes(netlink)?;
+        self.record = record;
+        self.save()?;
+        Ok(self)
+    }
+
+    /// Notes a change that is about to be made.
+    pub fn note(&mut self, undo: Undo) -> Result<()> {
+        self.record.undo.push(undo);
+        self.save()
+    }
+
+    /// Writes the record.
+    pub fn save(&mut self) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&self.record).unwrap_or_default();
+        let mut write = || -> io::Result<()> {
+            self.file.rewind()?;
+            self.file.write_all(&text)?;
+            self.file.set_len(text.len() as u64)
+        };
+        write().map_err(|source| Error::File { action: "write", path: self.path.clone(), source })
+    }
+
+    /// Undoes every change, the last first, and deletes the file if all succeeded. Returns what
+    /// was there to undo.
+    pub fn undo(mut self, netlink: &Netlink) -> Result<Vec<Undo>> {
+        let undone = self.undo_changes(netlink)?;
+        self.delete()?;
+        Ok(undone)
+    }
+
+    fn undo_changes(&mut self, netlink: &Netlink) -> Result<Vec<Undo>> {
+        let (mut undone, mut failures) = (Vec::new(), Vec::new());
+        let mut left = Vec::new();
+        for undo in std::mem::take(&mut self.record.undo).into_iter().rev() {
+            match undo.apply(netlink) {
+                Ok(true) => undone.push(undo),
+                Ok(false) => {}
+                Err(error) => {
+                    failures.push(error.to_string());
+                    left.insert(0, undo);
+                }
+            }
+        }
+        if failures.is_empty() {
+            return Ok(undone);
+        }
+        self.record.undo = left;
+        self.save()?;
+        Err(Error::Undo { failures })
+    }
+
+    fn delete(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(|source| Error::File {
+            action: "delete",
+            path: self.path.clone(),
+            source,
+        })?;
+        // Fails where other runs have files there.
+        let _ = fs::remove_dir(DIRECTORY);
+        Ok(())
+    }
+}
+
+/// The records of the namespace, with whether their run is alive.
+pub fn records(netns: u64) -> Vec<(Record, bool)> {
+    let Ok(entries) = fs::read_dir(DIRECTORY) else { return Vec::new() };
+    let mut records: Vec<_> = entries
+        .filter_map(|entry| {
+            let file = File::open(entry.ok()?.path()).ok()?;
+            let record = read_record(&file)?;
+            let alive = Flock::lock(file, FlockArg::LockSharedNonblock).is_err();
+            (record.netns == netns).then_some((record, alive))
+        })
+        .collect();
+    records.sort_by_key(|(record, _)| record.ifindex);
+    records
+}
+
+fn create_directory() -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(|source| Error::File {
+            action: "create",
+            path: DIRECTORY.into(),
+            source,
+        }),
+    }
+}
+
+fn path_of(netns: u64, ifindex: u32) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{netns}-{ifindex}.json"))
+}
+
+fn is_current(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(theirs)) => ours.ino() == theirs.ino(),
+        _ => false,
+    }
+}
+
+fn read_record(mut file: &File) -> Option<Record> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}

@@ -1,0 +1,254 @@
+//! Devices and queueing disciplines, over rtnetlink.
+//!
+//! A netlink socket belongs to the namespace of the thread that opened it: [`Netlink`] is opened
+//! inside [`super::Netns::run`] and dropped there.
+
+mod fq;
+
+use std::{collections::HashMap, io};
+
+use futures_util::TryStreamExt as _;
+pub use fq::FqOptions;
+use netlink_packet_route::{
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
+    tc::{TcAttribute, TcHandle, TcMessage, TcStats2},
+};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use tokio::runtime::Runtime;
+
+use super::{Error, Result};
+
+/// An open netlink socket.
+pub struct Netlink {
+    runtime: Runtime,
+    handle: Handle,
+}
+
+/// A network device.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its alias, empty where it has none.
+    pub alias: String,
+    /// Its link type (`ARPHRD_*`).
+    pub layer: LinkLayerType,
+    /// The kind of a software device, such as `veth`.
+    pub kind: Option<String>,
+}
+
+/// A queueing discipline.
+#[derive(Clone, Debug)]
+pub struct Qdisc {
+    /// Its kind, such as `fq`.
+    pub kind: String,
+    /// Where it is attached.
+    pub parent: TcHandle,
+    /// Packets that it holds.
+    pub held: u32,
+    /// Packets that it dropped.
+    pub drops: u32,
+}
+
+impl Netlink {
+    /// Opens a socket in the calling thread's namespace.
+    pub fn open() -> Result<Self> {
+        let refused = |source: io::Error| Error::refused("open a netlink socket", source);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(refused)?;
+        let (connection, handle, _) = {
+            let _guard = runtime.enter();
+            rtnetlink::new_connection().map_err(refused)?
+        };
+        runtime.spawn(connection);
+        Ok(Self { runtime, handle })
+    }
+
+    /// Every device.
+    pub fn links(&self) -> Result<Vec<Link>> {
+        let links: Vec<_> = self
+            .runtime
+            .block_on(self.handle.link().get().execute().try_collect())
+            .map_err(|error| refused("list the network interfaces", error))?;
+        Ok(links.into_iter().map(link).collect())
+    }
+
+    /// The device of that name, if there is one.
+    pub fn find_link(&self, name: &str) -> Result<Option<Link>> {
+        Ok(self.links()?.into_iter().find(|link| link.name == name))
+    }
+
+    /// Creates a veth pair and leaves it down.
+    pub fn add_veth(&self, name: &str, peer: &str) -> Result<()> {
+        let message = LinkVeth::new(name, peer).build();
+        self.runtime
+            .block_on(self.handle.link().add(message).execute())
+            .map_err(|error| refused(format!("create the veth pair {name}, {peer}"), error))
+    }
+
+    /// Deletes the device; no error where it is gone.
+    pub fn delete_link(&self, index: u32) -> Result<()> {
+        match self.runtime.block_on(self.handle.link().del(index).execute()) {
+            Err(error) if errno(&error) == Some(nix::libc::ENODEV) => Ok(()),
+            other => {
+                other.map_err(|error| refused(format!("delete interface {index}"), error))
+            }
+        }
+    }
+
+    /// Gives the pair's end its alias and its largest MTU, and takes ARP off it.
+    pub fn dress(&self, link: &Link, alias: &str, mtu: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(link.index).alias(alias).mtu(mtu).arp(false);
+        self.set(link, message, "configure")
+    }
+
+    /// Lets only single wire packets leave through the device.
+    pub fn limit_gso_segments(&self, link: &Link, segments: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(link.index)
+            .append_extra_attribute(LinkAttribute::GsoMaxSegs(segments));
+        self.set(link, message, "limit the segments of")
+    }
+
+    /// Brings the device up.
+    pub fn bring_up(&self, link: &Link) -> Result<()> {
+        self.set(link, LinkUnspec::new_with_index(link.index).up(), "bring up")
+    }
+
+    fn set(
+        &self,
+        link: &Link,
+        message: LinkMessageBuilder<LinkUnspec>,
+        verb: &str,
+    ) -> Result<()> {
+        self.runtime
+            .block_on(self.handle.link().set(message.build()).execute())
+            .map_err(|error| refused(format!("{verb} interface {}", link.name), error))
+    }
+
+    /// The device's queueing disciplines.
+    pub fn qdiscs(&self, ifindex: u32) -> Result<Vec<Qdisc>> {
+        let request = self.handle.qdisc().get().index(ifindex as i32);
+        let found: Vec<TcMessage> =
+            self.runtime.block_on(request.execute().try_collect()).map_err(|error| {
+                refused(format!("list the qdiscs of interface {ifindex}"), error)
+            })?;
+        // Kernels without strict checking answer with every device's.
+        Ok(found.into_iter().filter(|m| m.header.index == ifindex as i32).map(qdisc).collect())
+    }
+
+    /// Makes fq the device's root.
+    pub fn add_fq(&self, link: &Link, options: &FqOptions) -> Result<()> {
+        match self.runtime.block_on(fq::add(self.handle.clone(), link.index, options)) {
+            Err(error) if errno(&error) == Some(nix::libc::ENOENT) => Err(Error::NoFq),
+            other => {
+                other.map_err(|error| refused(format!("add fq to interface {}", link.name), error))
+            }
+        }
+    }
+
+    /// Whether anyone has filters on the device's clsact qdisc.
+    pub fn has_filters(&self, ifindex: u32) -> Result<bool> {
+        let mut filters = self.handle.traffic_filter(ifindex as i32);
+        let requests = [filters.get().ingress(), filters.get().egress()];
+        for request in requests {
+            let found: Vec<TcMessage> =
+                self.runtime.block_on(request.execute().try_collect()).map_err(|error| {
+                    refused(format!("list the filters of interface {ifindex}"), error)
+                })?;
+            if !found.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes the device's clsact qdisc.
+    pub fn delete_clsact(&self, ifindex: u32) -> Result<()> {
+        let mut request = self.handle.qdisc().del(ifindex as i32);
+        request.message_mut().header.parent = TcHandle { major: 0xffff, minor: 0xfff1 };
+        match self.runtime.block_on(request.execute()) {
+            Err(error)
+                if matches!(
+                    errno(&error),
+                    Some(nix::libc::ENODEV | nix::libc::ENOENT | nix::libc::EINVAL)
+                ) =>
+            {
+                Ok(())
+            }
+            other => other.map_err(|error| {
+                refused(format!("remove clsact from interface {ifindex}"), error)
+            }),
+        }
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        alias: String::new(),
+        layer: message.header.link_layer_type,
+        kind: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::IfAlias(alias) => link.alias = alias,
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = infos.into_iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind_name(&kind)),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    kind.to_string()
+}
+
+fn qdisc(message: TcMessage) -> Qdisc {
+    let mut qdisc =
+        Qdisc { kind: String::new(), parent: message.header.parent, held: 0, drops: 0 };
+    for attribute in message.attributes {
+        match attribute {
+            TcAttribute::Kind(kind) => qdisc.kind = kind,
+            TcAttribute::Stats2(stats) => {
+                for stat in stats {
+                    if let TcStats2::Queue(queue) = stat {
+                        (qdisc.held, qdisc.drops) = (queue.qlen, queue.drops);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    qdisc
+}
+
+/// The devices by index.
+pub fn by_index(links: Vec<Link>) -> HashMap<u32, Link> {
+    links.into_iter().map(|link| (link.index, link)).collect()
+}
+
+fn refused(action: impl Into<String>, error: rtnetlink::Error) -> Error {
+    let source = match &error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    };
+    Error::refused(action, source)
+}
+
+fn errno(error: &rtnetlink::Error) -> Option<i32> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io().raw_os_error(),
+        _ => None,
+    }
+}

@@ -1,0 +1,128 @@
+//! The eBPF object: loading it for one device, and filling its maps from a plan.
+
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, Map, MapData},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
+};
+use injector_common::abi::{FaultSpec, RuleTable, XdpMode, globals, maps, programs};
+
+use super::{Error, Result, counters::Counters, pair::Pair, target::{Framing, Target}};
+use crate::plan::{Hook, Plan};
+
+/// Built by `build.rs` from `injector-ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
+
+/// What the programs are specialised for.
+pub(super) struct Specialisation<'a> {
+    pub target: &'a Target,
+    pub pair: &'a Pair,
+    pub has_fq: bool,
+    pub xdp: XdpMode,
+}
+
+/// Creates the maps, fills them, and loads the programs that the plan needs. All of them at once:
+/// maps can be taken out of the object only when no program is still to be tied to them.
+pub(super) fn load(plan: &Plan, special: &Specialisation<'_>) -> Result<Ebpf> {
+    let slots = plan.rules.len().max(1) as u32;
+    let constants = [
+        (globals::DEV_IFINDEX, special.target.link.index),
+        (globals::NEAR_IFINDEX, special.pair.near.index),
+        (globals::FAR_IFINDEX, special.pair.far.index),
+        (globals::RAW_IP, u32::from(special.target.framing == Framing::RawIp)),
+        (globals::HAS_FQ, u32::from(special.has_fq)),
+        (globals::XDP_MODE, special.xdp as u32),
+    ];
+    let mut loader = EbpfLoader::new();
+    for (name, value) in &constants {
+        loader.override_global(name, value, true);
+    }
+    for map in [maps::FAULTS, maps::STATES, maps::RULE_COUNTERS] {
+        loader.map_max_entries(map, slots);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::ebpf("create the maps", &error))?;
+    fill(&mut ebpf, plan)?;
+    let hooks = Hook::ALL.into_iter().filter(|hook| plan.uses(*hook)).map(divert_program);
+    for name in hooks.chain([programs::DECIDE, programs::STAMP, programs::RETURN]) {
+        load_program(find::<SchedClassifier>(&mut ebpf, name)?.load(), name)?;
+    }
+    if special.xdp != XdpMode::Off {
+        load_program(find::<Xdp>(&mut ebpf, programs::XDP)?.load(), programs::XDP)?;
+    }
+    Ok(ebpf)
+}
+
+/// The program for the device's hook.
+pub(super) const fn divert_program(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Egress => programs::DIVERT_EGRESS,
+        Hook::Ingress => programs::DIVERT_INGRESS,
+    }
+}
+
+fn load_program(result: std::result::Result<(), ProgramError>, name: &str) -> Result<()> {
+    result.map_err(|error| Error::ebpf(format!("load {name}"), &error))
+}
+
+/// A program of the object, by name.
+pub(super) fn find<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| missing("program", name))?;
+    program.try_into().map_err(|error: ProgramError| Error::ebpf(format!("open {name}"), &error))
+}
+
+/// An object of which only the smallest program is loaded, to try attaching.
+pub(super) fn load_smallest() -> Result<Ebpf> {
+    let mut ebpf =
+        EbpfLoader::new().load(OBJECT).map_err(|error| Error::ebpf("create the maps", &error))?;
+    load_program(find::<SchedClassifier>(&mut ebpf, programs::RETURN)?.load(), programs::RETURN)?;
+    Ok(ebpf)
+}
+
+fn fill(ebpf: &mut Ebpf, plan: &Plan) -> Result<()> {
+    let failed = |error| Error::ebpf("fill the rule maps", &error);
+    let mut tables: Array<&mut MapData, RuleTable> = array(ebpf, maps::RULES)?;
+    for hook in Hook::ALL {
+        tables.set(hook.table(), &*plan.table(hook), 0).map_err(failed)?;
+    }
+    let mut faults: Array<&mut MapData, FaultSpec> = array(ebpf, maps::FAULTS)?;
+    for rule in &plan.rules {
+        faults.set(rule.slot, rule.spec, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn array<'a, T: Pod>(ebpf: &'a mut Ebpf, name: &str) -> Result<Array<&'a mut MapData, T>> {
+    let map = ebpf.map_mut(name).ok_or_else(|| missing("map", name))?;
+    Array::try_from(map).map_err(|error| Error::ebpf(format!("open the map {name}"), &error))
+}
+
+/// Takes an array map out of the object. The programs keep it alive.
+pub(super) fn take_array<T: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<Array<MapData, T>> {
+    let map = take(ebpf, name)?;
+    Array::try_from(map).map_err(|error| Error::ebpf(format!("open the map {name}"), &error))
+}
+
+/// Takes the counters out of the object.
+pub(super) fn take_counters(ebpf: &mut Ebpf) -> Result<Counters> {
+    let mut per_cpu = |name| match take(ebpf, name)? {
+        Map::PerCpuArray(data) => Ok(data),
+        _ => Err(missing("map", name)),
+    };
+    Counters::new(per_cpu(maps::RULE_COUNTERS)?, per_cpu(maps::PATH_COUNTERS)?)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).ok_or_else(|| missing("map", name))
+}
+
+fn missing(what: &str, name: &str) -> Error {
+    Error::Ebpf {
+        action: format!("find the {what} {name}"),
+        reason: "the eBPF object does not have it".into(),
+        errno: None,
+    }
+}

@@ -1,0 +1,95 @@
+//! What this machine can do, found by trying it in a namespace of its own that ends with the
+//! probe.
+
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions};
+use injector_common::abi::programs;
+use nix::sched::{CloneFlags, unshare};
+
+use super::{
+    Error, Result,
+    netlink::{FqOptions, Netlink},
+    object,
+};
+
+/// What the kernel offers.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Features {
+    /// veth devices, of which the private pair is made.
+    pub veth: Support,
+    /// The fq queueing discipline, for delays.
+    pub fq: Support,
+    /// The clsact qdisc and cls_bpf.
+    pub clsact: Support,
+    /// tcx links.
+    pub tcx: Support,
+}
+
+/// The outcome of an attempt: nothing, or why not.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Support {
+    /// It works.
+    Yes,
+    /// It was refused, in these words.
+    No(String),
+}
+
+impl Support {
+    /// Whether it works.
+    pub fn is_yes(&self) -> bool {
+        matches!(self, Self::Yes)
+    }
+
+    fn of<T>(result: &Result<T>) -> Self {
+        match result {
+            Ok(_) => Self::Yes,
+            Err(error) => Self::No(error.to_string()),
+        }
+    }
+}
+
+/// Tries everything.
+pub fn features() -> Result<Features> {
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET)
+                    .map_err(|errno| Error::refused("create a network namespace", errno))?;
+                try_all(&Netlink::open()?)
+            })
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn try_all(netlink: &Netlink) -> Result<Features> {
+    let veth = netlink.add_veth("probe0", "probe1");
+    let device = netlink.find_link("probe0")?;
+    let fq = match &device {
+        Some(link) => netlink.add_fq(link, &FqOptions { limit: 1000, horizon_us: 1_000_000 }),
+        None => Err(Error::NoFq),
+    };
+    let clsact = aya::programs::tc::qdisc_add_clsact("probe0")
+        .map_err(|error| Error::ebpf("add clsact", &error));
+    Ok(Features {
+        veth: Support::of(&veth),
+        fq: Support::of(&fq),
+        clsact: Support::of(&clsact),
+        tcx: Support::of(&try_tcx()),
+    })
+}
+
+/// Attaches the smallest program of the object.
+fn try_tcx() -> Result<()> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Error::ebpf("attach by tcx", error);
+    let mut ebpf = object::load_smallest()?;
+    let program: &mut SchedClassifier = object::find(&mut ebpf, programs::RETURN)?;
+    program
+        .attach_with_options(
+            "probe0",
+            TcAttachType::Ingress,
+            TcAttachOptions::TcxOrder(LinkOrder::first()),
+        )
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The userspace side of injector.
+//!
+//! Data flows one way: [`cli`] → [`profile`] → [`plan`] → [`datapath`] → [`observe`]. Each stage
+//! knows the output type of those before it, and nothing of those behind it; [`command`] alone
+//! composes them. The binary is a thin shell around this library.
+
+pub mod cli;
+pub mod command;
+pub mod datapath;
+pub mod error;
+pub mod observe;
+pub mod plan;
+pub mod profile;
+pub mod units;

@@ -1,0 +1,5 @@
+//! What a run did, for people and for programs. Reads, never changes.
+
+pub mod format;
+pub mod live;
+pub mod report;

@@ -1,0 +1,94 @@
+//! Numbers and tables as people read them.
+
+/// A duration in its natural unit, to three or four significant digits.
+pub fn duration(nanos: u64) -> String {
+    let ns = nanos as f64;
+    let (value, unit) = match nanos {
+        0 => return "0".into(),
+        1..1_000 => (ns, "ns"),
+        1_000..1_000_000 => (ns / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let text = format!("{value:.digits$}");
+    let trimmed = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{trimmed}{unit}")
+}
+
+/// A count with separators between thousands.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share in percent, to three significant digits.
+pub fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    let digits = match value {
+        v if v >= 99.95 || v == 0.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}%")
+}
+
+/// A table: the first column flush left, the others too, two spaces between.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let columns = rows[0].len();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<_> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            format!("{}\n", cells.join("  ").trim_end())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_naturally() {
+        let cases = [
+            (0, "0"),
+            (7, "7ns"),
+            (1_500, "1.5µs"),
+            (50_000_000, "50ms"),
+            (81_234_567, "81.2ms"),
+            (1_500_000_000, "1.5s"),
+            (600_000_000, "600ms"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(duration(nanos), text);
+        }
+    }
+
+    #[test]
+    fn counts_have_separators() {
+        assert_eq!([0, 999, 1_000, 12_345_678].map(count), ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    #[test]
+    fn shares_keep_three_digits() {
+        assert_eq!([0.0, 0.00123, 0.0123, 0.123, 1.0].map(percent), ["0%", "0.123%", "1.23%", "12.3%", "100%"]);
+    }
+}

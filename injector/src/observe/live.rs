@@ -1,0 +1,92 @@
+//! The counters while a run lasts: lines that are redrawn on a terminal, a report now and then
+//! elsewhere.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{
+    format,
+    report::{self, Achieved},
+};
+
+/// How often the counters are printed where they cannot be redrawn.
+const PLAIN_PERIOD: Duration = Duration::from_secs(10);
+
+/// The live view, on standard error.
+pub struct Live {
+    view: View,
+    total: Option<Duration>,
+}
+
+enum View {
+    /// Nobody watches.
+    None,
+    /// A terminal.
+    Redrawn(ProgressBar),
+    /// A file or a pipe.
+    Plain { due: Duration },
+}
+
+impl Live {
+    /// A view of a run that lasts for `total`, if that is known.
+    pub fn new(total: Option<Duration>, quiet: bool) -> Self {
+        let view = if quiet {
+            View::None
+        } else if io::stderr().is_terminal() {
+            View::Redrawn(bar(total))
+        } else {
+            View::Plain { due: PLAIN_PERIOD }
+        };
+        Self { view, total }
+    }
+
+    /// Shows the counters after `elapsed`.
+    pub fn show(&mut self, elapsed: Duration, achieved: &Achieved) {
+        match &mut self.view {
+            View::None => {}
+            View::Redrawn(bar) => {
+                bar.set_position(elapsed.as_millis() as u64);
+                bar.set_message(format!("{}\n{}", clock(elapsed, self.total), report::text(achieved)));
+            }
+            View::Plain { due } => {
+                if elapsed >= *due {
+                    *due += PLAIN_PERIOD;
+                    eprint!("{}\n{}", clock(elapsed, self.total), report::text(achieved));
+                }
+            }
+        }
+    }
+
+    /// Takes the view away: the final report comes in its place.
+    pub fn finish(&mut self) {
+        if let View::Redrawn(bar) = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(total: Option<Duration>) -> ProgressBar {
+    let template = match total {
+        Some(_) => "{wide_bar} {msg}",
+        None => "{msg}",
+    };
+    let length = total.map(|total| total.as_millis() as u64);
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+    // Both templates are constant and valid.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar
+}
+
+fn clock(elapsed: Duration, total: Option<Duration>) -> String {
+    let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+    match total {
+        Some(total) => format!("{} of {}", seconds(elapsed), format::duration(total.as_nanos() as u64)),
+        None => format!("{}", seconds(elapsed)),
+    }
+}

@@ -1,0 +1,188 @@
+//! What the rules asked for, and what they achieved.
+
+use injector_common::random::CERTAIN;
+use serde::Serialize;
+
+use super::format::{count, duration, percent, table};
+use crate::{
+    datapath::{counters::Snapshot, journal::RecordedRule},
+    plan::Hook,
+};
+
+/// The achievement of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Achieved {
+    /// Per rule, in order of precedence.
+    pub rules: Vec<AchievedRule>,
+    /// Outside the rules.
+    pub path: Path,
+}
+
+/// Packets outside the rules.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Path {
+    /// Passed: no rule matched.
+    pub unmatched: u64,
+    /// Passed: headers that could not be read.
+    pub unparseable: u64,
+    /// Passed although a rule matched: the lease had run out.
+    pub lapsed: u64,
+    /// Passed although a rule matched: the private pair could not take them.
+    pub failed_open: u64,
+    /// Held at this moment, to be delivered later.
+    pub held: u64,
+    /// Lost by the private pair, not by the profile.
+    pub lost: u64,
+}
+
+/// The achievement of one rule, in wire packets.
+#[derive(Clone, Debug, Serialize)]
+pub struct AchievedRule {
+    /// The rule's name.
+    pub rule: String,
+    /// Its direction.
+    pub direction: Hook,
+    /// Packets whose fate was decided.
+    pub matched: u64,
+    /// Their bytes, link-layer header included.
+    pub bytes: u64,
+    /// Packets dropped.
+    pub dropped: u64,
+    /// Packets with a flipped bit.
+    pub corrupted: u64,
+    /// Copies made.
+    pub duplicated: u64,
+    /// Packets given a delay.
+    pub delayed: u64,
+    /// What was asked.
+    pub asked: Asked,
+}
+
+/// What a rule asks; absent where it does not.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Asked {
+    /// The probability of a drop, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<f64>,
+    /// The probability of a corruption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrupt: Option<f64>,
+    /// The probability of a duplicate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate: Option<f64>,
+    /// The mean delay in ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ns: Option<u64>,
+    /// How far the delay varies in both directions, in ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ns: Option<u64>,
+}
+
+impl Achieved {
+    /// Puts what was asked beside what was counted.
+    pub fn new(rules: &[RecordedRule], snapshot: &Snapshot) -> Self {
+        let rules = rules.iter().zip(&snapshot.rules).map(|(rule, counters)| AchievedRule {
+            rule: rule.name.clone(),
+            direction: rule.hook,
+            matched: counters.matched,
+            bytes: counters.bytes,
+            dropped: counters.dropped,
+            corrupted: counters.corrupted,
+            duplicated: counters.duplicated,
+            delayed: counters.delayed,
+            asked: Asked::from(rule),
+        });
+        Self {
+            rules: rules.collect(),
+            path: Path {
+                unmatched: snapshot.path.unmatched,
+                unparseable: snapshot.path.unparseable,
+                lapsed: snapshot.path.lapsed,
+                failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
+                held: snapshot.held,
+                lost: snapshot.lost(),
+            },
+        }
+    }
+}
+
+impl From<&RecordedRule> for Asked {
+    fn from(rule: &RecordedRule) -> Self {
+        let share = |odds: u64| (odds != 0).then(|| odds as f64 / CERTAIN as f64);
+        let jitter_ns = rule.delay_span_ns / 2;
+        let delay_ns = rule.delay_min_ns + jitter_ns;
+        Self {
+            drop: share(rule.drop_odds),
+            corrupt: share(rule.corrupt_odds),
+            duplicate: share(rule.duplicate_odds),
+            delay_ns: (delay_ns != 0).then_some(delay_ns),
+            jitter_ns: (jitter_ns != 0).then_some(jitter_ns),
+        }
+    }
+}
+
+/// A line per rule, with the columns that any rule asks for.
+pub fn text(achieved: &Achieved) -> String {
+    type Column = (&'static str, fn(&Asked) -> bool, fn(&AchievedRule) -> String);
+    let columns: [Column; 4] = [
+        ("DROPPED", |asked| asked.drop.is_some(), |r| share(r.asked.drop, r.dropped, r.matched)),
+        (
+            "CORRUPTED",
+            |asked| asked.corrupt.is_some(),
+            // Dropped packets are not there to be corrupted or copied.
+            |r| share(r.asked.corrupt, r.corrupted, r.matched - r.dropped),
+        ),
+        (
+            "DUPLICATED",
+            |asked| asked.duplicate.is_some(),
+            |r| share(r.asked.duplicate, r.duplicated, r.matched - r.dropped),
+        ),
+        ("DELAYED", |asked| asked.delay_ns.is_some(), delayed),
+    ];
+    let used: Vec<_> = columns
+        .iter()
+        .filter(|(_, asks, _)| achieved.rules.iter().any(|rule| asks(&rule.asked)))
+        .collect();
+    let header: Vec<_> =
+        ["RULE", "DIRECTION", "MATCHED"].into_iter().chain(used.iter().map(|c| c.0)).collect();
+    let rows = achieved.rules.iter().map(|rule| {
+        let mut row = vec![rule.rule.clone(), rule.direction.to_string(), count(rule.matched)];
+        row.extend(used.iter().map(|(_, _, cell)| cell(rule)));
+        row
+    });
+    table(&header, rows.collect()) + &path(&achieved.path)
+}
+
+/// `98 (0.98% of 1%)`: counted, achieved, asked.
+fn share(asked: Option<f64>, hits: u64, of: u64) -> String {
+    let Some(asked) = asked else { return "-".into() };
+    let achieved = if of == 0 { "-".into() } else { percent(hits as f64 / of as f64) };
+    format!("{} ({achieved}, asked {})", count(hits), percent(asked))
+}
+
+fn delayed(rule: &AchievedRule) -> String {
+    let Some(delay_ns) = rule.asked.delay_ns else { return "-".into() };
+    match rule.asked.jitter_ns {
+        Some(jitter_ns) => {
+            format!("{} by {} ± {}", count(rule.delayed), duration(delay_ns), duration(jitter_ns))
+        }
+        None => format!("{} by {}", count(rule.delayed), duration(delay_ns)),
+    }
+}
+
+/// What happened outside the rules; only what did happen.
+fn path(path: &Path) -> String {
+    let parts: Vec<_> = [
+        ("not matched", path.unmatched),
+        ("not parseable", path.unparseable),
+        ("held now", path.held),
+        ("passed after the lease ran out", path.lapsed),
+        ("passed because the private pair failed", path.failed_open),
+        ("LOST BY THE PRIVATE PAIR, not by the profile", path.lost),
+    ]
+    .into_iter()
+    .filter(|(_, value)| *value != 0)
+    .map(|(what, value)| format!("{} {what}", count(value)))
+    .collect();
+    if parts.is_empty() { String::new() } else { format!("{}\n", parts.join("; ")) }
+}

@@ -1,0 +1,172 @@
+//! Profiles: which packets suffer which faults.
+//!
+//! A profile is YAML. It passes through four steps, each in its own module, and each may refuse it
+//! with a [`ProfileError`] that names file, line, column and field:
+//!
+//! 1. `guard` bounds what the YAML parser gets to see, in one linear scan;
+//! 2. `yaml` runs the parser, and is alone in knowing which one it is;
+//! 3. `schema` says what may be written: keys, short forms, units;
+//! 4. [`Rule::check`] finds what is well written and yet makes no sense.
+//!
+//! What comes out needs no further validation.
+
+pub mod builtin;
+mod contradiction;
+mod error;
+mod guard;
+mod issue;
+mod keyword;
+mod load;
+mod nearest;
+mod resolve;
+mod schema;
+mod shape;
+mod strict;
+mod yaml;
+
+use ipnet::IpNet;
+
+use crate::units::{DurationNs, PortRange, Probability};
+
+pub use self::contradiction::Contradiction;
+pub use self::error::{ProfileError, Report};
+pub use self::guard::SIZE_MAX;
+pub use self::load::{load, parse, read, read_stdin};
+pub use self::shape::{LIST_MAX, NAME_CHARS_MAX, RULES_MAX};
+
+/// Faults for the packets of one interface.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Name for people: 1 to 63 letters, digits, dots, underscores and hyphens.
+    pub name: String,
+    /// What the profile imitates.
+    pub description: Option<String>,
+    /// Seed of every random decision; drawn at the start when absent.
+    pub seed: Option<u64>,
+    /// Rules in the order in which they are tried: 1 to 1024 of them, with distinct names.
+    pub rules: Vec<Rule>,
+}
+
+/// Faults for the packets that match, and that no earlier rule matched.
+///
+/// A rule without faults exempts its packets from the rules after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Name used in counters and traces: as given, or `rule-N` counting from 1.
+    pub name: String,
+    /// Which way the packets go.
+    pub direction: Direction,
+    /// Which packets are meant.
+    pub matching: Match,
+    /// Loss.
+    pub drop: Option<Drop>,
+    /// Latency.
+    pub delay: Option<Delay>,
+    /// Flipped bits.
+    pub corrupt: Option<Corrupt>,
+    /// Second copies.
+    pub duplicate: Option<Duplicate>,
+}
+
+/// Which way a packet goes, seen from the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// Out of this machine.
+    #[default]
+    Egress,
+    /// Into this machine.
+    Ingress,
+    /// Either way; each packet is still judged once per crossing.
+    Both,
+}
+
+/// Which packets a rule is about: those that meet every condition.
+///
+/// An empty list is no condition, so the default matches every packet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Match {
+    /// Protocol of the packet.
+    pub protocol: Option<Protocol>,
+    /// Source address lies in one of these; host bits are clear.
+    pub src: Vec<IpNet>,
+    /// Destination address lies in one of these; host bits are clear.
+    pub dst: Vec<IpNet>,
+    /// Source port lies in one of these.
+    pub src_port: Vec<PortRange>,
+    /// Destination port lies in one of these.
+    pub dst_port: Vec<PortRange>,
+}
+
+/// A protocol, at whichever layer it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// An IP protocol number, over IPv4 and IPv6 alike.
+    Transport(u8),
+    /// ICMP over IPv4 or ICMPv6 over IPv6.
+    Icmp,
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ipv6,
+    /// ARP.
+    Arp,
+}
+
+/// Loss: the packet never arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drop {
+    /// Share of the packets that are lost.
+    pub probability: Probability,
+}
+
+/// Latency: the packet arrives later, by a time drawn evenly from `time - jitter` to
+/// `time + jitter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delay {
+    /// Middle of the added time, one way.
+    pub time: DurationNs,
+    /// Largest deviation from it; at most `time`.
+    pub jitter: DurationNs,
+}
+
+/// Corruption: one bit of the packet is flipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corrupt {
+    /// Share of the packets that are corrupted.
+    pub probability: Probability,
+    /// What becomes of the checksum.
+    pub checksum: Checksum,
+}
+
+/// What becomes of the checksum of a corrupted packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Checksum {
+    /// It stays as it was, and the receiver notices, as on a wire.
+    #[default]
+    Stale,
+    /// It is made to fit, and the wrong byte reaches the application.
+    Valid,
+}
+
+/// Duplication: the packet arrives twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Share of the packets that arrive twice.
+    pub probability: Probability,
+}
+
+impl Protocol {
+    /// TCP, protocol number 6.
+    pub const TCP: Self = Self::Transport(6);
+    /// UDP, protocol number 17.
+    pub const UDP: Self = Self::Transport(17);
+    /// SCTP, protocol number 132.
+    pub const SCTP: Self = Self::Transport(132);
+    /// ICMPv6 alone, protocol number 58.
+    pub const ICMPV6: Self = Self::Transport(58);
+
+    /// Returns whether packets of the protocol carry port numbers where TCP does.
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Self::TCP | Self::UDP | Self::SCTP)
+    }
+}

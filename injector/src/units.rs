@@ -1,0 +1,19 @@
+//! Quantities as users write them, in a profile and in a flag alike.
+//!
+//! Each type parses one notation, refuses what is ambiguous instead of guessing, and displays in a
+//! form that parses back to the same value. Percent signs and unit names exist only here: past
+//! this module a probability is a count of 2^-32 odds and a duration a count of nanoseconds.
+
+mod duration;
+mod error;
+mod network;
+mod port;
+mod probability;
+pub(crate) mod scalar;
+
+pub use duration::DurationNs;
+pub use error::UnitError;
+pub(crate) use error::{Reason, quote};
+pub use network::Network;
+pub use port::PortRange;
+pub use probability::Probability;
