@@ -14,8 +14,13 @@ const REMEDY: &str = "run `./scripts/setup build`, which installs what is missin
 
 fn main() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let root = manifest_dir.parent().context("the crate lies in a workspace")?;
-    println!("cargo:rerun-if-changed={}", root.join("injector-common/src").display());
+    let root = manifest_dir
+        .parent()
+        .context("the crate lies in a workspace")?;
+    println!(
+        "cargo:rerun-if-changed={}",
+        root.join("injector-common/src").display()
+    );
     if !runs("bpf-linker", &["--version"]) {
         bail!("bpf-linker is not installed: {REMEDY}");
     }
@@ -82,5 +87,8 @@ fn sysroot(rustc: &[&str]) -> Option<PathBuf> {
 }
 
 fn runs(program: &str, args: &[&str]) -> bool {
-    Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(args)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }

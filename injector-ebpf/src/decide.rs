@@ -12,7 +12,7 @@ use crate::{
     globals,
     maps::FAULTS,
     record,
-    skb::{SHOT, Sent, Skb},
+    skb::{SHOT, Skb},
 };
 
 /// Decides, and carries the decision out.
@@ -54,7 +54,7 @@ pub fn run(skb: Skb) -> i32 {
     let planned_ns = skb.carried_ns();
     if let Some(delay_ns) = duplicate_delay_ns {
         skb.carry_ns(fate::departure_ns(now_ns, planned_ns, delay_ns));
-        if let Sent::Whole = skb.clone_to(globals::far_ifindex()) {
+        if skb.clone_to(globals::far_ifindex()).is_ok() {
             record::rule(slot, |counters| counters.duplicated += 1);
         }
     }

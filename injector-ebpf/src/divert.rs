@@ -10,7 +10,7 @@ use crate::{
     classify, globals,
     maps::FAULTS,
     record,
-    skb::{PASS, Sent, Skb},
+    skb::{PASS, Skb},
 };
 
 /// Which of the device's hooks.
@@ -126,21 +126,21 @@ fn lift(skb: Skb, slot: u32, spec: &FaultSpec, direction: Direction) -> i32 {
         ));
         skb.clone_to(globals::far_ifindex())
     };
-    match sent {
-        Sent::Nothing if globals::raw_ip() => {
+    if sent.is_err() && !globals::raw_ip() {
+        return fail_open(slot, packets);
+    }
+    record::rule(slot, |counters| {
+        if sent.is_err() {
             // The Ethernet header cannot be taken off again.
-            record::path(|counters| counters.lost += packets);
-            return skb.consume();
-        }
-        Sent::Nothing => return fail_open(slot, packets),
-        Sent::Partly => record::path(|counters| counters.lost += packets),
-        Sent::Whole if split => record::rule(slot, |counters| counters.diverted += packets),
-        Sent::Whole => record::rule(slot, |counters| {
+            counters.lost += packets;
+        } else if split {
+            counters.diverted += packets;
+        } else {
             counters.matched += packets;
             counters.bytes += bytes;
-            counters.delayed += if spec.delays() { packets } else { 0 };
-        }),
-    }
+            counters.delayed += packets;
+        }
+    });
     skb.consume()
 }
 

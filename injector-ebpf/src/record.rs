@@ -12,8 +12,7 @@ use crate::maps::{DEADLINE, PATH_COUNTERS, RULE_COUNTERS, STATES};
 #[inline(always)]
 pub fn rule(slot: u32, update: impl FnOnce(&mut RuleCounters)) {
     if let Some(counters) = RULE_COUNTERS.get_ptr_mut(slot) {
-        // SAFETY: per-CPU, and programs on one CPU do not interrupt each other in softirq context;
-        // an entry from process context that is interrupted can lose a count, nothing more.
+        // SAFETY: per-CPU, and the programs run with softirqs off, so that none interrupts another.
         update(unsafe { &mut *counters });
     }
 }

@@ -26,15 +26,8 @@ const NOWHERE: u32 = 0x7fff_fff0;
 /// `PACKET_HOST` of linux/if_packet.h.
 const PACKET_HOST: u32 = 0;
 
-/// What became of a clone that was sent elsewhere.
-pub enum Sent {
-    /// It is on its way.
-    Whole,
-    /// None of it left: the original can still pass.
-    Nothing,
-    /// Some of its segments may have left.
-    Partly,
-}
+/// The clone could not be sent, and none of it left.
+pub struct NotSent;
 
 /// A packet.
 #[derive(Clone, Copy)]
@@ -141,15 +134,19 @@ impl Skb {
     }
 
     /// Sends a clone, which belongs to no socket, out of `ifindex`.
+    ///
+    /// `NET_XMIT_DROP` counts as sent: a queue was full, but some segments may have left. What is
+    /// lost then shows in the balance of the counters along the way.
     #[inline(always)]
-    pub fn clone_to(self, ifindex: u32) -> Sent {
+    pub fn clone_to(self, ifindex: u32) -> Result<(), NotSent> {
+        const NET_XMIT_CN: i64 = 2;
         // SAFETY: the helper checks its arguments.
         match unsafe { helpers::bpf_clone_redirect(self.0, ifindex, 0) } {
-            0 => Sent::Whole,
-            // NET_XMIT_CN: the interface is down. Negative: it is gone, or memory is short.
-            2 => Sent::Nothing,
-            code if code < 0 => Sent::Nothing,
-            _ => Sent::Partly,
+            // The interface is down.
+            NET_XMIT_CN => Err(NotSent),
+            // It is gone, or memory is short.
+            code if code < 0 => Err(NotSent),
+            _ => Ok(()),
         }
     }
 

@@ -82,7 +82,10 @@ fn load_profile(argument: &str, global: &Global) -> Result<Profile, Failure> {
 }
 
 fn invalid_profile(error: &ProfileError, global: &Global) -> Failure {
-    Failure { rendered: true, ..Failure::new(Code::Profile, error.render(global.color())) }
+    Failure {
+        rendered: true,
+        ..Failure::new(Code::Profile, error.render(global.color()))
+    }
 }
 
 /// Works a profile out, drawing a seed where none is given.

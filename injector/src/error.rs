@@ -42,7 +42,12 @@ pub struct Failure {
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, rendered: false }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            rendered: false,
+        }
     }
 
     /// Adds what to do about it.
@@ -68,7 +73,10 @@ impl fmt::Display for Failure {
 
 impl From<ProfileError> for Failure {
     fn from(error: ProfileError) -> Self {
-        Self { rendered: true, ..Self::new(Code::Profile, error.to_string()) }
+        Self {
+            rendered: true,
+            ..Self::new(Code::Profile, error.to_string())
+        }
     }
 }
 
@@ -96,7 +104,10 @@ impl From<datapath::Error> for Failure {
             }
             Error::Undo { .. } => Code::Refused,
         };
-        Self { hint: error.hint(), ..Self::new(code, error.to_string()) }
+        Self {
+            hint: error.hint(),
+            ..Self::new(code, error.to_string())
+        }
     }
 }
 

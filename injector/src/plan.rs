@@ -106,7 +106,11 @@ impl Plan {
                 rules.push(plan_rule(rule, hook, rules.len() as u32, stream));
             }
         }
-        let plan = Self { profile: profile.name.clone(), seed, rules };
+        let plan = Self {
+            profile: profile.name.clone(),
+            seed,
+            rules,
+        };
         for hook in Hook::ALL {
             plan.check_entries(hook)?;
         }
@@ -117,9 +121,13 @@ impl Plan {
         let entries = self.on(hook).map(|rule| rule.entries.len()).sum();
         let mut room = ENTRIES_MAX;
         for rule in self.on(hook) {
-            room = room.checked_sub(rule.entries.len()).ok_or_else(|| {
-                PlanError::TooManyEntries { hook, entries, rule: rule.name.clone() }
-            })?;
+            room =
+                room.checked_sub(rule.entries.len())
+                    .ok_or_else(|| PlanError::TooManyEntries {
+                        hook,
+                        entries,
+                        rule: rule.name.clone(),
+                    })?;
         }
         Ok(())
     }
@@ -142,7 +150,9 @@ impl Plan {
 
     /// Whether XDP could decide any rule.
     pub fn has_xdp_rules(&self) -> bool {
-        self.rules.iter().any(|rule| rule.spec.flags & flags::XDP != 0)
+        self.rules
+            .iter()
+            .any(|rule| rule.spec.flags & flags::XDP != 0)
     }
 
     /// The table of one direction, as it goes into the `RULES` map.

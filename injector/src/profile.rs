@@ -29,7 +29,7 @@ use ipnet::IpNet;
 use crate::units::{DurationNs, PortRange, Probability};
 
 pub use self::contradiction::Contradiction;
-pub use self::error::{ProfileError, Report};
+pub use self::error::{Diagnostic, ProfileError, Report};
 pub use self::guard::SIZE_MAX;
 pub use self::load::{load, parse, read, read_stdin};
 pub use self::shape::{LIST_MAX, NAME_CHARS_MAX, RULES_MAX};

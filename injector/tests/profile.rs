@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use injector::profile::{
-    self, Checksum, Delay, Direction, LIST_MAX, Match, Profile, ProfileError, Protocol, RULES_MAX,
-    Report, SIZE_MAX, builtin,
+    self, Checksum, Corrupt, Delay, Direction, Drop, Duplicate, LIST_MAX, Match, Profile,
+    ProfileError, Protocol, RULES_MAX, Report, SIZE_MAX, builtin,
 };
 use proptest::prelude::*;
 
@@ -100,6 +100,10 @@ rules:                          # first match wins, per direction; no match: unt
     delay: 5ms
 "#;
 
+fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
 #[test]
 fn the_profile_of_the_manual_means_what_it_says() {
     let profile = accepted(FULL);
@@ -113,25 +117,38 @@ fn the_profile_of_the_manual_means_what_it_says() {
         panic!("{profile:?}")
     };
     assert_eq!((db.name.as_str(), db.direction), ("db", Direction::Egress));
-    assert_eq!(db.matching.protocol, Some(Protocol::TCP));
-    assert_eq!(db.matching.src, ["10.0.0.0/8".parse().unwrap()]);
+    let matching = Match {
+        protocol: Some(Protocol::TCP),
+        src: vec![parsed("10.0.0.0/8")],
+        dst: vec![parsed("10.1.2.3/32"), parsed("2001:db8::/32")],
+        src_port: vec![parsed("1024-65535")],
+        dst_port: vec![parsed("5432"), parsed("6432-6440")],
+    };
+    assert_eq!(db.matching, matching);
     assert_eq!(
-        db.matching.dst,
-        [
-            "10.1.2.3/32".parse().unwrap(),
-            "2001:db8::/32".parse().unwrap()
-        ]
+        db.drop,
+        Some(Drop {
+            probability: parsed("1%")
+        })
     );
-    assert_eq!(db.matching.src_port, ["1024-65535".parse().unwrap()]);
     assert_eq!(
-        db.matching.dst_port,
-        ["5432".parse().unwrap(), "6432-6440".parse().unwrap()]
+        db.delay,
+        Some(Delay {
+            time: parsed("80ms"),
+            jitter: parsed("10ms")
+        })
     );
-    assert_eq!(db.drop.unwrap().probability, "1%".parse().unwrap());
-    let (time, jitter) = ("80ms".parse().unwrap(), "10ms".parse().unwrap());
-    assert_eq!(db.delay, Some(Delay { time, jitter }));
-    assert_eq!(db.corrupt.unwrap().checksum, Checksum::Valid);
-    assert_eq!(db.duplicate.unwrap().probability, "0.5%".parse().unwrap());
+    let corrupt = Corrupt {
+        probability: parsed("0.1%"),
+        checksum: Checksum::Valid,
+    };
+    assert_eq!(db.corrupt, Some(corrupt));
+    assert_eq!(
+        db.duplicate,
+        Some(Duplicate {
+            probability: parsed("0.5%")
+        })
+    );
     assert_eq!(
         (rest.name.as_str(), rest.direction),
         ("rule-2", Direction::Both)
@@ -248,46 +265,45 @@ fn the_largest_profile_is_accepted_and_one_more_rule_is_not() {
     );
 }
 
-#[test]
-fn hostile_texts_are_refused_at_once() {
-    let in_a_list = |text: String| format!("name: x\nrules:\n  - {text}");
-    let texts = [
-        ("the nesting is too deep", in_a_list("[".repeat(80_000))),
-        ("the nesting is too deep", in_a_list("{a: ".repeat(60_000))),
-        ("the nesting is too deep", in_a_list("- ".repeat(100_000))),
-        ("the nesting is too deep", in_a_list("? ".repeat(100_000))),
-        (
-            "the nesting is too deep",
-            (0..700).map(|i| format!("{}a:\n", " ".repeat(i))).collect(),
-        ),
-        (
-            "the profile is too large",
-            (0..5000)
-                .map(|i| format!("{}a:\n", " ".repeat(i)))
-                .collect(),
-        ),
+/// Texts made to exhaust a parser, with the message each must get.
+fn hostile_texts() -> [(&'static str, String); 14] {
+    let rule = |text: String| format!("name: x\nrules:\n  - {text}");
+    let indents = |depth| {
+        (0..depth)
+            .map(|i| format!("{}a:\n", " ".repeat(i)))
+            .collect()
+    };
+    let ports = format!("match: {{dst_port: [{}]}}", "1,".repeat(130_000));
+    [
+        ("the nesting is too deep", rule("[".repeat(80_000))),
+        ("the nesting is too deep", rule("{a: ".repeat(60_000))),
+        ("the nesting is too deep", rule("- ".repeat(100_000))),
+        ("the nesting is too deep", rule("? ".repeat(100_000))),
+        ("the nesting is too deep", indents(700)),
+        ("the profile is too large", indents(5000)),
         (
             "the profile is too large",
-            format!("name: x\nrules: [{}]", "a, ".repeat(1_400_000)),
+            rule(format!("[{}]", "a, ".repeat(1_400_000))),
         ),
-        (
-            "more than 256 entries",
-            in_a_list(format!("match: {{dst_port: [{}]}}", "1,".repeat(130_000))),
-        ),
+        ("more than 256 entries", rule(ports)),
         (
             "too many anchors and aliases",
-            in_a_list(format!("[&a 1, {}]", "*a, ".repeat(2000))),
+            rule(format!("[&a 1, {}]", "*a, ".repeat(2000))),
         ),
-        ("a NUL byte", in_a_list("\0".repeat(200_000))),
+        ("a NUL byte", rule("\0".repeat(200_000))),
         ("the profile is empty", "\n".repeat(SIZE_MAX)),
         ("the profile is empty", "# \n".repeat(80_000)),
         ("a second YAML document", "---\n".repeat(60_000)),
         (
             "unexpected list",
-            in_a_list(format!("[{}]", "[],".repeat(80_000))),
+            rule(format!("[{}]", "[],".repeat(80_000))),
         ),
-    ];
-    for (message, text) in texts {
+    ]
+}
+
+#[test]
+fn hostile_texts_are_refused_at_once() {
+    for (message, text) in hostile_texts() {
         assert_eq!(at_once(|| refusal(&text)).message, message);
     }
 }

@@ -44,9 +44,11 @@ counters! {
         pub diverted: u64,
         /// Packets that should have been lifted but could not be, and passed untouched.
         pub failed_open: u64,
+        /// Packets that could neither be lifted nor pass any more.
+        pub lost: u64,
     }
 }
-record!(RuleCounters, size: 64, align: 8);
+record!(RuleCounters, size: 72, align: 8);
 
 counters! {
     /// What happened outside the rules, in socket buffers (frames under XDP).
@@ -61,10 +63,8 @@ counters! {
         pub stamped: u64,
         /// Put back on the device.
         pub returned: u64,
-        /// Lost on the way to the pair: the clone failed half-way.
-        pub lost: u64,
         /// Not ours, found on the private pair and discarded.
         pub stray: u64,
     }
 }
-record!(PathCounters, size: 56, align: 8);
+record!(PathCounters, size: 48, align: 8);

@@ -33,22 +33,36 @@ impl FromStr for Remote {
         if net.is_none() && ports.is_none() && protocol.is_none() {
             return Err("expected an address, a :port or a /protocol".into());
         }
-        let ports = ports.map(PortRange::from_str).transpose().map_err(|e| e.to_string())?;
-        Ok(Self { net, ports, protocol })
+        let ports = ports
+            .map(PortRange::from_str)
+            .transpose()
+            .map_err(|e| e.to_string())?;
+        Ok(Self {
+            net,
+            ports,
+            protocol,
+        })
     }
 }
 
 /// Takes a protocol off the end; `/8` belongs to the address.
 fn split_protocol(text: &str) -> Result<(&str, Option<Protocol>), String> {
-    let Some((rest, last)) = text.rsplit_once('/') else { return Ok((text, None)) };
+    let Some((rest, last)) = text.rsplit_once('/') else {
+        return Ok((text, None));
+    };
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok((text, None));
     }
     // `10.0.0.0/8:5432`: the last part is prefix length and port.
-    if last.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'-' | b']')) {
+    if last
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'-' | b']'))
+    {
         return Ok((text, None));
     }
-    let protocol = last.parse::<Protocol>().map_err(|error| error.to_string())?;
+    let protocol = last
+        .parse::<Protocol>()
+        .map_err(|error| error.to_string())?;
     Ok((rest, Some(protocol)))
 }
 
@@ -59,7 +73,9 @@ fn split_ports(text: &str) -> Result<(&str, Option<&str>), String> {
     }
     match text.matches(':').count() {
         0 => Ok((text, None)),
-        1 => Ok(text.split_once(':').map_or((text, None), |(a, p)| (a, Some(p)))),
+        1 => Ok(text
+            .split_once(':')
+            .map_or((text, None), |(a, p)| (a, Some(p)))),
         _ => Ok((text, None)),
     }
 }
@@ -81,20 +97,42 @@ mod tests {
     fn every_part_may_be_absent() {
         let some = |text: &str| Some(text.to_owned());
         let tcp = Some(Protocol::TCP);
-        assert_eq!(parse("10.0.0.0/8:5432/tcp"), (some("10.0.0.0/8"), some("5432"), tcp));
-        assert_eq!(parse("10.0.0.0/8:5432"), (some("10.0.0.0/8"), some("5432"), None));
+        assert_eq!(
+            parse("10.0.0.0/8:5432/tcp"),
+            (some("10.0.0.0/8"), some("5432"), tcp)
+        );
+        assert_eq!(
+            parse("10.0.0.0/8:5432"),
+            (some("10.0.0.0/8"), some("5432"), None)
+        );
         assert_eq!(parse("10.0.0.0/8"), (some("10.0.0.0/8"), None, None));
         assert_eq!(parse("10.1.2.3"), (some("10.1.2.3/32"), None, None));
-        assert_eq!(parse(":80-90/udp"), (None, some("80-90"), Some(Protocol::UDP)));
+        assert_eq!(
+            parse(":80-90/udp"),
+            (None, some("80-90"), Some(Protocol::UDP))
+        );
         assert_eq!(parse("/tcp"), (None, None, tcp));
-        assert_eq!(parse("[2001:db8::/32]:443/tcp"), (some("2001:db8::/32"), some("443"), tcp));
+        assert_eq!(
+            parse("[2001:db8::/32]:443/tcp"),
+            (some("2001:db8::/32"), some("443"), tcp)
+        );
         assert_eq!(parse("2001:db8::1"), (some("2001:db8::1/128"), None, None));
-        assert_eq!(parse("2001:db8::/32/tcp"), (some("2001:db8::/32"), None, tcp));
+        assert_eq!(
+            parse("2001:db8::/32/tcp"),
+            (some("2001:db8::/32"), None, tcp)
+        );
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in ["", "nonsense", "10.0.0.1/8/", ":99999", "/nonsense", "10.0.0.0/40"] {
+        for text in [
+            "",
+            "nonsense",
+            "10.0.0.1/8/",
+            ":99999",
+            "/nonsense",
+            "10.0.0.0/40",
+        ] {
             assert!(text.parse::<Remote>().is_err(), "{text}");
         }
     }

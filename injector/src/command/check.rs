@@ -29,10 +29,21 @@ struct Checked {
 }
 
 pub(super) fn check(args: &Check, global: &Global) -> Outcome {
-    let checked: Vec<_> = args.profiles.iter().map(|file| check_one(file, global)).collect();
-    let code = if checked.iter().all(|checked| checked.valid) { Code::Ok } else { Code::Profile };
+    let checked: Vec<_> = args
+        .profiles
+        .iter()
+        .map(|file| check_one(file, global))
+        .collect();
+    let code = if checked.iter().all(|checked| checked.valid) {
+        Code::Ok
+    } else {
+        Code::Profile
+    };
     if global.json {
-        print_json(&Answer { schema: "injector.check/v1", profiles: checked })?;
+        print_json(&Answer {
+            schema: "injector.check/v1",
+            profiles: checked,
+        })?;
     } else if !global.quiet {
         let valid = |checked: &Checked| {
             let rules = checked.rules?;
@@ -45,15 +56,23 @@ pub(super) fn check(args: &Check, global: &Global) -> Outcome {
 }
 
 fn check_one(file: &str, global: &Global) -> Checked {
-    let base =
-        Checked { file: file.into(), valid: false, name: None, rules: None, error: None };
+    let base = Checked {
+        file: file.into(),
+        valid: false,
+        name: None,
+        rules: None,
+        error: None,
+    };
     let profile = match profile::load(file) {
         Ok(profile) => profile,
         Err(error) => {
             if !global.json {
                 eprintln!("{}", error.render(global.color()).trim_end());
             }
-            return Checked { error: Some(error.report()), ..base };
+            return Checked {
+                error: Some(error.report()),
+                ..base
+            };
         }
     };
     // The seed changes nothing about whether the profile fits.
@@ -70,7 +89,15 @@ fn check_one(file: &str, global: &Global) -> Checked {
             expected: None,
             hint: None,
         };
-        return Checked { error: Some(report), ..base };
+        return Checked {
+            error: Some(report),
+            ..base
+        };
     }
-    Checked { valid: true, name: Some(profile.name), rules: Some(profile.rules.len()), ..base }
+    Checked {
+        valid: true,
+        name: Some(profile.name),
+        rules: Some(profile.rules.len()),
+        ..base
+    }
 }

@@ -21,7 +21,10 @@ pub(super) fn clear(args: &Clear, global: &Global) -> Outcome {
     capability::require_for_run()?;
     let cleared = clear::clear(&global.netns(), args.interface.as_deref())?;
     if global.json {
-        print_json(&Answer { schema: "injector.clear/v1", cleared })?;
+        print_json(&Answer {
+            schema: "injector.clear/v1",
+            cleared,
+        })?;
         return Ok(0);
     }
     if global.quiet {
@@ -38,7 +41,12 @@ fn line(cleared: &Cleared) -> String {
     if let Some(pid) = cleared.stopped_pid {
         parts.push(format!("stopped pid {pid}"));
     }
-    parts.extend(cleared.undone.iter().map(|undone| format!("removed {undone}")));
+    parts.extend(
+        cleared
+            .undone
+            .iter()
+            .map(|undone| format!("removed {undone}")),
+    );
     if parts.is_empty() {
         parts.push("nothing was left".into());
     }

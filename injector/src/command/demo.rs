@@ -1,4 +1,6 @@
 //! `injector demo`
 use super::Outcome;
 use crate::cli::{Demo, Global};
-pub(super) fn demo(_args: &Demo, _global: &Global) -> Outcome { todo!() }
+pub(super) fn demo(_args: &Demo, _global: &Global) -> Outcome {
+    todo!()
+}

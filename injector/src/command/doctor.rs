@@ -1,4 +1,6 @@
 //! `injector doctor`
 use super::Outcome;
 use crate::cli::{Doctor, Global};
-pub(super) fn doctor(_args: &Doctor, _global: &Global) -> Outcome { todo!() }
+pub(super) fn doctor(_args: &Doctor, _global: &Global) -> Outcome {
+    todo!()
+}

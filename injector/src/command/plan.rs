@@ -46,7 +46,10 @@ struct Described {
 
 pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
     let plan = work_out(&load_profile(&args.profile, global)?, args.seed)?;
-    let options = Options { attach: args.attach.attach, xdp: args.attach.xdp };
+    let options = Options {
+        attach: args.attach.attach,
+        xdp: args.attach.xdp,
+    };
     show(&plan, &args.interface, options, global)
 }
 
@@ -97,17 +100,25 @@ fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<S
     let (near, far) = Pair::names(target.link.index);
     let mut steps = vec![
         format!("in {netns}: create the veth pair {near}, {far} (MTU 65535, no ARP, no IPv6)"),
-        format!("on {near}: gro, tso, gso and tx-checksumming off, gso_max_segs 1; on {far}: gro off"),
+        format!(
+            "on {near}: gro, tso, gso and tx-checksumming off, gso_max_segs 1; on {far}: gro off"
+        ),
     ];
     let fq = pair::fq_options(plan.delay_max_ns());
-    let optional = if plan.delay_max_ns() == 0 { ", where the kernel has it" } else { "" };
+    let optional = if plan.delay_max_ns() == 0 {
+        ", where the kernel has it"
+    } else {
+        ""
+    };
     steps.push(format!(
         "on {far}: root qdisc fq, limit {} packets, horizon {} s{optional}",
         fq.limit,
         fq.horizon_us / 1_000_000
     ));
     if target.is_loopback() {
-        steps.push(format!("on {device}: accept_local and route_localnet 1 (IPv4)"));
+        steps.push(format!(
+            "on {device}: accept_local and route_localnet 1 (IPv4)"
+        ));
     }
     if options.uses_xdp(plan, target) {
         steps.push(format!("on {device}: XDP program on ingress"));
@@ -151,19 +162,36 @@ fn text(answer: &Answer) -> Result<String, Failure> {
         ]
     });
     text.push('\n');
-    text += &table(&["RULE", "DIRECTION", "FAULTS", "ENTRIES", "PACKETS"], rows.collect());
+    text += &table(
+        &["RULE", "DIRECTION", "FAULTS", "ENTRIES", "PACKETS"],
+        rows.collect(),
+    );
     Ok(text)
 }
 
 fn faults(asked: &Asked) -> String {
-    let shares = [("drop", asked.drop), ("corrupt", asked.corrupt), ("duplicate", asked.duplicate)];
+    let shares = [
+        ("drop", asked.drop),
+        ("corrupt", asked.corrupt),
+        ("duplicate", asked.duplicate),
+    ];
     let mut faults: Vec<_> = shares
         .into_iter()
         .filter_map(|(name, share)| Some(format!("{name} {}", format::percent(share?))))
         .collect();
     if let Some(delay_ns) = asked.delay_ns {
-        let jitter = asked.jitter_ns.map(|ns| format!(" ± {}", format::duration(ns)));
-        faults.push(format!("delay {}{}", format::duration(delay_ns), jitter.unwrap_or_default()));
+        let jitter = asked
+            .jitter_ns
+            .map(|ns| format!(" ± {}", format::duration(ns)));
+        faults.push(format!(
+            "delay {}{}",
+            format::duration(delay_ns),
+            jitter.unwrap_or_default()
+        ));
     }
-    if faults.is_empty() { "none".into() } else { faults.join(", ") }
+    if faults.is_empty() {
+        "none".into()
+    } else {
+        faults.join(", ")
+    }
 }

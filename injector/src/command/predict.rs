@@ -35,7 +35,10 @@ pub(super) fn predict(args: &Predict, global: &Global) -> Outcome {
     let plan = work_out(&profile, args.seed)?;
     let rules = chosen(&plan, args.rule.as_deref())?;
     if args.seed.or(profile.seed).is_none() {
-        global.say(format_args!("seed {} (drawn; `--seed` repeats it)", plan.seed));
+        global.say(format_args!(
+            "seed {} (drawn; `--seed` repeats it)",
+            plan.seed
+        ));
     }
     for rule in rules {
         if global.json {
@@ -55,8 +58,11 @@ fn chosen<'a>(plan: &'a Plan, name: Option<&str>) -> Result<Vec<&'a PlannedRule>
     match (rules.is_empty(), name) {
         (true, Some(name)) => {
             let names: Vec<_> = plan.rules.iter().map(|rule| rule.name.as_str()).collect();
-            Err(Failure::new(Code::Usage, format!("no rule `{name}` in `{}`", plan.profile))
-                .hint(format!("its rules: {}", names.join(", "))))
+            Err(Failure::new(
+                Code::Usage,
+                format!("no rule `{name}` in `{}`", plan.profile),
+            )
+            .hint(format!("its rules: {}", names.join(", "))))
         }
         _ => Ok(rules),
     }
@@ -74,7 +80,11 @@ fn prediction(rule: &PlannedRule, packet: u64) -> Prediction<'_> {
     };
     match fate::decide(&rule.spec, packet) {
         Fate::Drop => base,
-        Fate::Deliver { corrupt, duplicate_delay_ns, delay_ns } => Prediction {
+        Fate::Deliver {
+            corrupt,
+            duplicate_delay_ns,
+            delay_ns,
+        } => Prediction {
             drop: false,
             corrupt: corrupt.is_some(),
             delay_ns: Some(delay_ns),
@@ -93,7 +103,12 @@ fn table(rule: &PlannedRule, packets: u64) -> String {
 }
 
 fn words(spec: &FaultSpec, packet: u64) -> String {
-    let Fate::Deliver { corrupt, duplicate_delay_ns, delay_ns } = fate::decide(spec, packet) else {
+    let Fate::Deliver {
+        corrupt,
+        duplicate_delay_ns,
+        delay_ns,
+    } = fate::decide(spec, packet)
+    else {
         return "drop".into();
     };
     let mut words = Vec::new();
@@ -109,5 +124,9 @@ fn words(spec: &FaultSpec, packet: u64) -> String {
     if spec.delays() {
         words.push(format!("delay {}", format::duration(delay_ns)));
     }
-    if words.is_empty() { "pass".into() } else { words.join(", ") }
+    if words.is_empty() {
+        "pass".into()
+    } else {
+        words.join(", ")
+    }
 }

@@ -35,10 +35,15 @@ pub(super) fn profiles(args: &Profiles, global: &Global) -> Outcome {
 fn list(global: &Global) -> Outcome {
     let profiles: Vec<_> = builtin::BUILTINS.iter().map(listed).collect();
     if global.json {
-        print_json(&Answer { schema: "injector.profiles/v1", profiles })?;
+        print_json(&Answer {
+            schema: "injector.profiles/v1",
+            profiles,
+        })?;
         return Ok(0);
     }
-    let rows = profiles.iter().map(|p| vec![p.name.to_owned(), p.description.clone()]);
+    let rows = profiles
+        .iter()
+        .map(|p| vec![p.name.to_owned(), p.description.clone()]);
     print(&format::table(&["PROFILE", "DESCRIPTION"], rows.collect()))
 }
 
@@ -48,5 +53,9 @@ fn listed(builtin: &builtin::Builtin) -> Listed {
         .ok()
         .and_then(|profile| profile.description)
         .unwrap_or_default();
-    Listed { name: builtin.name, description, source: builtin.source() }
+    Listed {
+        name: builtin.name,
+        description,
+        source: builtin.source(),
+    }
 }

@@ -3,9 +3,7 @@
 use crate::{
     cli::{Quick, Remote},
     error::{Code, Failure},
-    profile::{
-        Checksum, Corrupt, Delay, Direction, Drop, Duplicate, Match, Profile, Rule,
-    },
+    profile::{Checksum, Corrupt, Delay, Direction, Drop, Duplicate, Match, Profile, Rule},
     units::DurationNs,
 };
 
@@ -22,7 +20,12 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
         .into_iter()
         .map(|direction| rule(quick, direction))
         .collect::<Result<_, _>>()?;
-    Ok(Some(Profile { name: "quick".into(), description: None, seed: None, rules }))
+    Ok(Some(Profile {
+        name: "quick".into(),
+        description: None,
+        seed: None,
+        rules,
+    }))
 }
 
 /// A remote end is the destination of what leaves and the source of what arrives, so that a rule
@@ -41,18 +44,24 @@ fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
             direction => format!("quick-{direction}"),
         },
         direction,
-        matching: quick.to.as_ref().map_or_else(Match::default, |to| matching(to, direction)),
+        matching: quick
+            .to
+            .as_ref()
+            .map_or_else(Match::default, |to| matching(to, direction)),
         drop: quick.drop.map(|probability| Drop { probability }),
         delay: delay(quick)?,
-        corrupt: quick
-            .corrupt
-            .map(|probability| Corrupt { probability, checksum: Checksum::Stale }),
+        corrupt: quick.corrupt.map(|probability| Corrupt {
+            probability,
+            checksum: Checksum::Stale,
+        }),
         duplicate: quick.duplicate.map(|probability| Duplicate { probability }),
     })
 }
 
 fn delay(quick: &Quick) -> Result<Option<Delay>, Failure> {
-    let Some(time) = quick.delay else { return Ok(None) };
+    let Some(time) = quick.delay else {
+        return Ok(None);
+    };
     let jitter = quick.jitter.unwrap_or(DurationNs::ZERO);
     if jitter.nanos() > time.nanos() {
         let message = format!("the jitter of {jitter} exceeds the delay of {time}");
@@ -64,9 +73,20 @@ fn delay(quick: &Quick) -> Result<Option<Delay>, Failure> {
 
 fn matching(to: &Remote, direction: Direction) -> Match {
     let (net, ports) = (to.net.into_iter().collect(), to.ports.into_iter().collect());
-    let base = Match { protocol: to.protocol, ..Match::default() };
+    let base = Match {
+        protocol: to.protocol,
+        ..Match::default()
+    };
     match direction {
-        Direction::Ingress => Match { src: net, src_port: ports, ..base },
-        _ => Match { dst: net, dst_port: ports, ..base },
+        Direction::Ingress => Match {
+            src: net,
+            src_port: ports,
+            ..base
+        },
+        _ => Match {
+            dst: net,
+            dst_port: ports,
+            ..base
+        },
     }
 }

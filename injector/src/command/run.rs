@@ -54,7 +54,10 @@ enum Event<'a> {
 pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let profile = choose_profile(args, global)?;
     let plan = work_out(&profile, args.seed)?;
-    let options = Options { attach: args.attach.attach, xdp: args.attach.xdp };
+    let options = Options {
+        attach: args.attach.attach,
+        xdp: args.attach.xdp,
+    };
     if args.dry_run {
         return plan::show(&plan, &args.interface, options, global);
     }
@@ -62,7 +65,12 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let session = Session::start(&global.netns(), &args.interface, &plan, options)?;
     announce(&plan, args, &session, global)?;
     let rules: Vec<RecordedRule> = plan.rules.iter().map(Into::into).collect();
-    let player = Player { args, global, rules: &rules, signals: &signals };
+    let player = Player {
+        args,
+        global,
+        rules: &rules,
+        signals: &signals,
+    };
     let (session, ending) = player.play(session)?;
     let last = stop(session, &signals, global)?;
     report_end(&ending, &rules, &last, global)?;
@@ -73,10 +81,11 @@ fn choose_profile(args: &Run, global: &Global) -> Result<Profile, Failure> {
     match (&args.profile, quick::profile(&args.quick)?) {
         (Some(profile), None) => load_profile(profile, global),
         (None, Some(profile)) => Ok(profile),
-        (Some(_), Some(_)) => {
-            Err(Failure::new(Code::Usage, "a profile and faults from flags exclude each other")
-                .hint("write the faults into the profile, or leave the profile away"))
-        }
+        (Some(_), Some(_)) => Err(Failure::new(
+            Code::Usage,
+            "a profile and faults from flags exclude each other",
+        )
+        .hint("write the faults into the profile, or leave the profile away")),
         (None, None) => Err(Failure::new(Code::Usage, "nothing to inject")
             .hint("name a profile, or ask for a fault: `--drop 1%`, `--delay 80ms`")),
     }
@@ -93,15 +102,22 @@ fn announce(plan: &Plan, args: &Run, session: &Session, global: &Global) -> Resu
             attached: session.attached(),
         });
     }
-    let hooks: Vec<_> =
-        session.attached().iter().map(|a| format!("{} by {}", a.hook, a.via)).collect();
+    let hooks: Vec<_> = session
+        .attached()
+        .iter()
+        .map(|a| format!("{} by {}", a.hook, a.via))
+        .collect();
     global.say(format_args!(
         "{}: faults on: profile {}, seed {}, {}{}",
         args.interface,
         plan.profile,
         plan.seed,
         hooks.join(", "),
-        if args.command.is_empty() && args.duration.is_none() { "; Ctrl-C ends them" } else { "" }
+        if args.command.is_empty() && args.duration.is_none() {
+            "; Ctrl-C ends them"
+        } else {
+            ""
+        }
     ));
     Ok(())
 }

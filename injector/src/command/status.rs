@@ -40,11 +40,18 @@ pub(super) fn status(args: &Status, global: &Global) -> Outcome {
     let netns = global.netns();
     let runs = journal::records(netns.inode()?)
         .into_iter()
-        .filter(|(record, _)| args.interface.as_ref().is_none_or(|name| *name == record.device))
+        .filter(|(record, _)| {
+            args.interface
+                .as_ref()
+                .is_none_or(|name| *name == record.device)
+        })
         .map(|(record, alive)| describe(&netns, record, alive))
         .collect::<Result<Vec<_>, Failure>>()?;
     if global.json {
-        print_json(&Answer { schema: "injector.status/v1", runs })?;
+        print_json(&Answer {
+            schema: "injector.status/v1",
+            runs,
+        })?;
         return Ok(0);
     }
     if runs.is_empty() {
@@ -69,13 +76,19 @@ fn describe(netns: &Netns, record: Record, alive: bool) -> Result<Run, Failure> 
 
 /// Reads the counters; `None` while the run is being set up.
 fn read(netns: &Netns, record: &Record) -> Result<Option<Snapshot>, Failure> {
-    let Some(ids) = record.maps else { return Ok(None) };
+    let Some(ids) = record.maps else {
+        return Ok(None);
+    };
     let held = session::held_for(netns, record.ifindex)?;
     Ok(Some(Counters::open(ids)?.read(record.rules.len(), held)?))
 }
 
 fn text(run: &Run) -> String {
-    let state = if run.alive { "running" } else { "killed; `injector clear` removes the rest" };
+    let state = if run.alive {
+        "running"
+    } else {
+        "killed; `injector clear` removes the rest"
+    };
     let mut text = format!(
         "{}: profile {}, seed {}, pid {} ({state})\n",
         run.device, run.profile, run.seed, run.pid

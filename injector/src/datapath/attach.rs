@@ -2,12 +2,12 @@
 
 use aya::{
     Ebpf,
-    sys::SyscallError,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
         xdp::{XdpLink, XdpMode as AttachMode},
     },
+    sys::SyscallError,
 };
 use clap::ValueEnum;
 use injector_common::abi::{XdpMode, programs};
@@ -113,7 +113,11 @@ pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair) -> Result<()> {
     ] {
         let program = object::find::<SchedClassifier>(ebpf, name)?;
         program
-            .attach_with_options(&end.name, side, TcAttachOptions::Netlink(NlOptions::default()))
+            .attach_with_options(
+                &end.name,
+                side,
+                TcAttachOptions::Netlink(NlOptions::default()),
+            )
             .map_err(|error| Error::ebpf(format!("attach {name} to {}", end.name), &error))?;
     }
     Ok(())
@@ -149,9 +153,16 @@ impl Device<'_> {
             Err(_) => {
                 self.ensure_clsact(journal)?;
                 let device = self.target.link.name.clone();
-                journal.note(Undo::DetachFilter { device, hook, program: name.into() })?;
+                journal.note(Undo::DetachFilter {
+                    device,
+                    hook,
+                    program: name.into(),
+                })?;
                 let link = self.attach_clsact(program, side);
-                (link.map_err(|error| self.failed(name, hook, &error))?, Via::Clsact)
+                (
+                    link.map_err(|error| self.failed(name, hook, &error))?,
+                    Via::Clsact,
+                )
             }
         };
         links.tc.push(link);
@@ -185,16 +196,26 @@ impl Device<'_> {
 
     fn ensure_clsact(&self, journal: &mut Journal) -> Result<()> {
         let device = &self.target.link;
-        if self.netlink.qdiscs(device.index)?.iter().any(|qdisc| qdisc.kind == "clsact") {
+        if self
+            .netlink
+            .qdiscs(device.index)?
+            .iter()
+            .any(|qdisc| qdisc.kind == "clsact")
+        {
             return Ok(());
         }
-        journal.note(Undo::DeleteClsact { ifindex: device.index })?;
+        journal.note(Undo::DeleteClsact {
+            ifindex: device.index,
+        })?;
         tc::qdisc_add_clsact(&device.name)
             .map_err(|error| Error::ebpf(format!("add clsact to {}", device.name), &error))
     }
 
     fn failed(&self, name: &str, hook: Hook, error: &ProgramError) -> Error {
-        Error::ebpf(format!("attach {name} to {} {hook}", self.target.link.name), error)
+        Error::ebpf(
+            format!("attach {name} to {} {hook}", self.target.link.name),
+            error,
+        )
     }
 }
 
@@ -244,15 +265,20 @@ pub(super) fn attach_xdp(
     let device = &target.link.name;
     let failed = |error: &ProgramError| Error::ebpf(format!("attach {via} to {device}"), error);
     let program: &mut Xdp = object::find(ebpf, programs::XDP)?;
-    let id = program.attach_to_if_index(target.link.index, flags).map_err(|error| {
-        let error = failed(&error);
-        match error.errno() {
-            Some(nix::libc::EBUSY | nix::libc::EEXIST) => {
-                Error::ForeignXdp { device: device.clone() }
+    let id = program
+        .attach_to_if_index(target.link.index, flags)
+        .map_err(|error| {
+            let error = failed(&error);
+            match error.errno() {
+                Some(nix::libc::EBUSY | nix::libc::EEXIST) => Error::ForeignXdp {
+                    device: device.clone(),
+                },
+                _ => error,
             }
-            _ => error,
-        }
-    })?;
+        })?;
     links.xdp = Some(program.take_link(id).map_err(|error| failed(&error))?);
-    Ok(Attached { hook: Hook::Ingress, via })
+    Ok(Attached {
+        hook: Hook::Ingress,
+        via,
+    })
 }

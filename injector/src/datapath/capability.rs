@@ -32,11 +32,15 @@ pub fn require_for_run() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::NotPermitted { missing: missing.join(" and ") })
+    Err(Error::NotPermitted {
+        missing: missing.join(" and "),
+    })
 }
 
 fn effective() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }

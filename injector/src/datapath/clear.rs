@@ -63,7 +63,11 @@ fn clear_run(netns: &Netns, record: Record, alive: bool) -> Result<Cleared> {
             profile: record.profile,
         }),
     })?;
-    Ok(Cleared { device, stopped_pid, undone: undone.iter().map(Undo::to_string).collect() })
+    Ok(Cleared {
+        device,
+        stopped_pid,
+        undone: undone.iter().map(Undo::to_string).collect(),
+    })
 }
 
 /// Asks a run to end, and waits for as long as it may take to deliver what it holds.
@@ -71,14 +75,17 @@ fn stop(record: &Record) -> Result<()> {
     const MARGIN: Duration = Duration::from_secs(5);
     const STEP: Duration = Duration::from_millis(10);
     let pid = Pid::from_raw(record.pid as i32);
-    let refused =
-        |errno: nix::Error| Error::refused(format!("stop the run with pid {pid}"), errno);
+    let refused = |errno: nix::Error| Error::refused(format!("stop the run with pid {pid}"), errno);
     match kill(pid, Signal::SIGTERM) {
         Ok(()) => {}
         Err(nix::Error::ESRCH) => return Ok(()),
         Err(errno) => return Err(refused(errno)),
     }
-    let longest = record.rules.iter().map(|rule| rule.delay_min_ns + rule.delay_span_ns).max();
+    let longest = record
+        .rules
+        .iter()
+        .map(|rule| rule.delay_min_ns + rule.delay_span_ns)
+        .max();
     let end = Instant::now() + Duration::from_nanos(longest.unwrap_or(0)) + MARGIN;
     while Instant::now() < end {
         let alive = journal::records(record.netns)
@@ -96,8 +103,10 @@ fn stop(record: &Record) -> Result<()> {
 fn clear_orphans(netlink: &Netlink, device: Option<&str>) -> Result<Vec<Cleared>> {
     let mut cleared = Vec::new();
     for link in netlink.links()? {
-        let Some(owner) =
-            link.alias.strip_prefix(ALIAS_PREFIX).and_then(|text| text.strip_prefix("private pair of "))
+        let Some(owner) = link
+            .alias
+            .strip_prefix(ALIAS_PREFIX)
+            .and_then(|text| text.strip_prefix("private pair of "))
         else {
             continue;
         };

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub path: PathCounters,
     /// Packets that fq holds.
     pub held: u64,
+    /// Nothing is in flight any more: what is missing now is lost.
+    pub settled: bool,
 }
 
 impl Snapshot {
@@ -41,18 +43,32 @@ impl Snapshot {
     /// arrived to be decided, and those that departed but did not come back. While packets are in
     /// flight it is too high by their number.
     pub fn lost(&self) -> u64 {
-        let undecided: u64 =
-            self.rules.iter().map(|rule| rule.diverted.saturating_sub(rule.matched)).sum();
-        let gone = self.path.stamped.saturating_sub(self.path.returned + self.held);
-        undecided + gone + self.path.lost
+        let undecided = |rule: &RuleCounters| rule.diverted.saturating_sub(rule.matched);
+        let before: u64 = self
+            .rules
+            .iter()
+            .map(|rule| undecided(rule) + rule.lost)
+            .sum();
+        before
+            + self
+                .path
+                .stamped
+                .saturating_sub(self.path.returned + self.held)
     }
 }
 
 impl Counters {
     /// From the maps of our own run.
     pub(super) fn new(rules: MapData, path: MapData) -> Result<Self> {
-        let id = |map: &MapData| map.info().map(|info| info.id()).map_err(|error| failed(&error));
-        let ids = MapIds { rules: id(&rules)?, path: id(&path)? };
+        let id = |map: &MapData| {
+            map.info()
+                .map(|info| info.id())
+                .map_err(|error| failed(&error))
+        };
+        let ids = MapIds {
+            rules: id(&rules)?,
+            path: id(&path)?,
+        };
         let (rules, path) = (Map::PerCpuArray(rules), Map::PerCpuArray(path));
         Ok(Self {
             rules: PerCpuArray::try_from(rules).map_err(|error| failed(&error))?,
@@ -74,8 +90,15 @@ impl Counters {
 
     /// Sums over all CPUs.
     pub fn read(&self, rules: usize, held: u64) -> Result<Snapshot> {
-        let rules = (0..rules as u32).map(|slot| sum(&self.rules, slot)).collect::<Result<_>>()?;
-        Ok(Snapshot { rules, path: sum(&self.path, 0)?, held })
+        let rules = (0..rules as u32)
+            .map(|slot| sum(&self.rules, slot))
+            .collect::<Result<_>>()?;
+        Ok(Snapshot {
+            rules,
+            path: sum(&self.path, 0)?,
+            held,
+            settled: false,
+        })
     }
 }
 
@@ -87,8 +110,9 @@ fn sum<T: Pod + Default + std::ops::AddAssign>(
     map: &PerCpuArray<MapData, T>,
     index: u32,
 ) -> Result<T> {
-    let values =
-        map.get(&index, 0).map_err(|error| Error::ebpf("read the counters", &error))?;
+    let values = map
+        .get(&index, 0)
+        .map_err(|error| Error::ebpf("read the counters", &error))?;
     let mut total = T::default();
     for value in values.iter() {
         total += *value;

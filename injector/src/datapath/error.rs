@@ -98,12 +98,22 @@ pub enum Error {
 impl Error {
     /// Wraps what the kernel said to a request.
     pub(super) fn refused(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::Refused { action: action.into(), source: source.into() }
+        Self::Refused {
+            action: action.into(),
+            source: source.into(),
+        }
     }
 
     /// Wraps an error of aya.
-    pub(super) fn ebpf(action: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Ebpf { action: action.into(), reason: telling_lines(error), errno: errno(error) }
+    pub(super) fn ebpf(
+        action: impl Into<String>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        Self::Ebpf {
+            action: action.into(),
+            reason: telling_lines(error),
+            errno: errno(error),
+        }
     }
 
     /// The errno beneath, where there is one.
@@ -159,7 +169,10 @@ fn telling_lines(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     match lines.len().checked_sub(LINES_MAX + 1) {
         None => lines.join("; "),
         Some(_) => {
@@ -173,7 +186,10 @@ fn telling_lines(error: &(dyn std::error::Error + 'static)) -> String {
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        if let Some(errno) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
             return Some(errno);
         }
         cause = error.source();

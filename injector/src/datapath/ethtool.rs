@@ -54,12 +54,22 @@ struct EthtoolValue {
 /// Switches `offload` of `device` off.
 pub(super) fn switch_off(device: &str, offload: Offload) -> Result<()> {
     let refused = |source: io::Error| {
-        Error::refused(format!("switch {} of `{device}` off", offload.name()), source)
+        Error::refused(
+            format!("switch {} of `{device}` off", offload.name()),
+            source,
+        )
     };
-    let socket =
-        socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(|errno| refused(errno.into()))?;
-    let mut value = EthtoolValue { command: offload.command(), value: 0 };
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .map_err(|errno| refused(errno.into()))?;
+    let mut value = EthtoolValue {
+        command: offload.command(),
+        value: 0,
+    };
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(device.bytes()) {

@@ -13,12 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Result,
-    attach::Attached,
-    counters::MapIds,
-    netlink::Netlink,
-    pair::ALIAS_PREFIX,
-    sysctl,
+    Error, Result, attach::Attached, counters::MapIds, netlink::Netlink, pair::ALIAS_PREFIX, sysctl,
 };
 use crate::plan::{Hook, PlannedRule};
 
@@ -145,7 +140,11 @@ impl Undo {
                 }
                 netlink.delete_clsact(*ifindex).map(|()| true)
             }
-            Self::DetachFilter { device, hook, program } => detach_filter(device, *hook, program),
+            Self::DetachFilter {
+                device,
+                hook,
+                program,
+            } => detach_filter(device, *hook, program),
         }
     }
 }
@@ -156,7 +155,11 @@ impl std::fmt::Display for Undo {
             Self::DeletePair { near } => write!(f, "veth pair {near}"),
             Self::RestoreSysctl { path, value } => write!(f, "{} = {value}", path.display()),
             Self::DeleteClsact { ifindex } => write!(f, "clsact qdisc of interface {ifindex}"),
-            Self::DetachFilter { device, hook, program } => {
+            Self::DetachFilter {
+                device,
+                hook,
+                program,
+            } => {
                 write!(f, "{hook} filter {program} of {device}")
             }
         }
@@ -207,7 +210,11 @@ impl Journal {
         create_directory()?;
         let path = path_of(record.netns, record.ifindex);
         loop {
-            let failed = |source| Error::File { action: "open", path: path.clone(), source };
+            let failed = |source| Error::File {
+                action: "open",
+                path: path.clone(),
+                source,
+            };
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -234,7 +241,11 @@ impl Journal {
 
     fn claimed(file: Flock<File>, path: PathBuf, record: Record) -> Result<Claim> {
         match read_record(&file) {
-            Some(stale) => Ok(Claim::Stale(Box::new(Self { file, path, record: stale }))),
+            Some(stale) => Ok(Claim::Stale(Box::new(Self {
+                file,
+                path,
+                record: stale,
+            }))),
             None => {
                 let mut journal = Self { file, path, record };
                 journal.save()?;
@@ -265,7 +276,11 @@ impl Journal {
             self.file.write_all(&text)?;
             self.file.set_len(text.len() as u64)
         };
-        write().map_err(|source| Error::File { action: "write", path: self.path.clone(), source })
+        write().map_err(|source| Error::File {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Undoes every change, the last first, and deletes the file if all succeeded. Returns what
@@ -311,7 +326,9 @@ impl Journal {
 
 /// The records of the namespace, with whether their run is alive.
 pub fn records(netns: u64) -> Vec<(Record, bool)> {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(DIRECTORY) else {
+        return Vec::new();
+    };
     let mut records: Vec<_> = entries
         .filter_map(|entry| {
             let file = File::open(entry.ok()?.path()).ok()?;

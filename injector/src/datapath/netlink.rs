@@ -7,8 +7,8 @@ mod fq;
 
 use std::{collections::HashMap, io};
 
-use futures_util::TryStreamExt as _;
 pub use fq::FqOptions;
+use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
     link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
     tc::{TcAttribute, TcHandle, TcMessage, TcStats2},
@@ -92,17 +92,21 @@ impl Netlink {
 
     /// Deletes the device; no error where it is gone.
     pub fn delete_link(&self, index: u32) -> Result<()> {
-        match self.runtime.block_on(self.handle.link().del(index).execute()) {
+        match self
+            .runtime
+            .block_on(self.handle.link().del(index).execute())
+        {
             Err(error) if errno(&error) == Some(nix::libc::ENODEV) => Ok(()),
-            other => {
-                other.map_err(|error| refused(format!("delete interface {index}"), error))
-            }
+            other => other.map_err(|error| refused(format!("delete interface {index}"), error)),
         }
     }
 
     /// Gives the pair's end its alias and its largest MTU, and takes ARP off it.
     pub fn dress(&self, link: &Link, alias: &str, mtu: u32) -> Result<()> {
-        let message = LinkUnspec::new_with_index(link.index).alias(alias).mtu(mtu).arp(false);
+        let message = LinkUnspec::new_with_index(link.index)
+            .alias(alias)
+            .mtu(mtu)
+            .arp(false);
         self.set(link, message, "configure")
     }
 
@@ -115,15 +119,14 @@ impl Netlink {
 
     /// Brings the device up.
     pub fn bring_up(&self, link: &Link) -> Result<()> {
-        self.set(link, LinkUnspec::new_with_index(link.index).up(), "bring up")
+        self.set(
+            link,
+            LinkUnspec::new_with_index(link.index).up(),
+            "bring up",
+        )
     }
 
-    fn set(
-        &self,
-        link: &Link,
-        message: LinkMessageBuilder<LinkUnspec>,
-        verb: &str,
-    ) -> Result<()> {
+    fn set(&self, link: &Link, message: LinkMessageBuilder<LinkUnspec>, verb: &str) -> Result<()> {
         self.runtime
             .block_on(self.handle.link().set(message.build()).execute())
             .map_err(|error| refused(format!("{verb} interface {}", link.name), error))
@@ -132,17 +135,24 @@ impl Netlink {
     /// The device's queueing disciplines.
     pub fn qdiscs(&self, ifindex: u32) -> Result<Vec<Qdisc>> {
         let request = self.handle.qdisc().get().index(ifindex as i32);
-        let found: Vec<TcMessage> =
-            self.runtime.block_on(request.execute().try_collect()).map_err(|error| {
-                refused(format!("list the qdiscs of interface {ifindex}"), error)
-            })?;
+        let found: Vec<TcMessage> = self
+            .runtime
+            .block_on(request.execute().try_collect())
+            .map_err(|error| refused(format!("list the qdiscs of interface {ifindex}"), error))?;
         // Kernels without strict checking answer with every device's.
-        Ok(found.into_iter().filter(|m| m.header.index == ifindex as i32).map(qdisc).collect())
+        Ok(found
+            .into_iter()
+            .filter(|m| m.header.index == ifindex as i32)
+            .map(qdisc)
+            .collect())
     }
 
     /// Makes fq the device's root.
     pub fn add_fq(&self, link: &Link, options: &FqOptions) -> Result<()> {
-        match self.runtime.block_on(fq::add(self.handle.clone(), link.index, options)) {
+        match self
+            .runtime
+            .block_on(fq::add(self.handle.clone(), link.index, options))
+        {
             Err(error) if errno(&error) == Some(nix::libc::ENOENT) => Err(Error::NoFq),
             other => {
                 other.map_err(|error| refused(format!("add fq to interface {}", link.name), error))
@@ -155,8 +165,10 @@ impl Netlink {
         let mut filters = self.handle.traffic_filter(ifindex as i32);
         let requests = [filters.get().ingress(), filters.get().egress()];
         for request in requests {
-            let found: Vec<TcMessage> =
-                self.runtime.block_on(request.execute().try_collect()).map_err(|error| {
+            let found: Vec<TcMessage> = self
+                .runtime
+                .block_on(request.execute().try_collect())
+                .map_err(|error| {
                     refused(format!("list the filters of interface {ifindex}"), error)
                 })?;
             if !found.is_empty() {
@@ -169,7 +181,10 @@ impl Netlink {
     /// Removes the device's clsact qdisc.
     pub fn delete_clsact(&self, ifindex: u32) -> Result<()> {
         let mut request = self.handle.qdisc().del(ifindex as i32);
-        request.message_mut().header.parent = TcHandle { major: 0xffff, minor: 0xfff1 };
+        request.message_mut().header.parent = TcHandle {
+            major: 0xffff,
+            minor: 0xfff1,
+        };
         match self.runtime.block_on(request.execute()) {
             Err(error)
                 if matches!(
@@ -179,9 +194,8 @@ impl Netlink {
             {
                 Ok(())
             }
-            other => other.map_err(|error| {
-                refused(format!("remove clsact from interface {ifindex}"), error)
-            }),
+            other => other
+                .map_err(|error| refused(format!("remove clsact from interface {ifindex}"), error)),
         }
     }
 }
@@ -215,8 +229,12 @@ fn kind_name(kind: &InfoKind) -> String {
 }
 
 fn qdisc(message: TcMessage) -> Qdisc {
-    let mut qdisc =
-        Qdisc { kind: String::new(), parent: message.header.parent, held: 0, drops: 0 };
+    let mut qdisc = Qdisc {
+        kind: String::new(),
+        parent: message.header.parent,
+        held: 0,
+        drops: 0,
+    };
     for attribute in message.attributes {
         match attribute {
             TcAttribute::Kind(kind) => qdisc.kind = kind,

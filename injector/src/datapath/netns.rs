@@ -36,7 +36,9 @@ impl FromStr for Netns {
     /// `NAME` of `ip netns`, a path, or `pid:N`.
     fn from_str(name: &str) -> std::result::Result<Self, String> {
         let path = if let Some(pid) = name.strip_prefix("pid:") {
-            let pid: u32 = pid.parse().map_err(|_| format!("`{pid}` is not a process id"))?;
+            let pid: u32 = pid
+                .parse()
+                .map_err(|_| format!("`{pid}` is not a process id"))?;
             PathBuf::from(format!("/proc/{pid}/ns/net"))
         } else if name.contains('/') {
             PathBuf::from(name)
@@ -45,7 +47,10 @@ impl FromStr for Netns {
         } else {
             Path::new("/run/netns").join(name)
         };
-        Ok(Self::Path { name: name.into(), path })
+        Ok(Self::Path {
+            name: name.into(),
+            path,
+        })
     }
 }
 
@@ -75,13 +80,18 @@ impl Netns {
 
     /// Moves the calling thread into the namespace, for good.
     pub fn enter(&self) -> Result<()> {
-        let Self::Path { path, .. } = self else { return Ok(()) };
-        let refused = |source| Error::NoNetns { netns: format!("`{self}`"), source };
+        let Self::Path { path, .. } = self else {
+            return Ok(());
+        };
+        let refused = |source| Error::NoNetns {
+            netns: format!("`{self}`"),
+            source,
+        };
         let file = File::open(path).map_err(|error| self.missing(error))?;
         setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
-            nix::Error::EPERM => {
-                Error::NotPermitted { missing: "CAP_SYS_ADMIN (to enter a namespace)".into() }
-            }
+            nix::Error::EPERM => Error::NotPermitted {
+                missing: "CAP_SYS_ADMIN (to enter a namespace)".into(),
+            },
             errno => refused(errno.into()),
         })
     }

@@ -7,12 +7,16 @@ use aya::{
 };
 use injector_common::abi::{FaultSpec, RuleTable, XdpMode, globals, maps, programs};
 
-use super::{Error, Result, counters::Counters, pair::Pair, target::{Framing, Target}};
+use super::{
+    Error, Result,
+    counters::Counters,
+    pair::Pair,
+    target::{Framing, Target},
+};
 use crate::plan::{Hook, Plan};
 
 /// Built by `build.rs` from `injector-ebpf`.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
 
 /// What the programs are specialised for.
 pub(super) struct Specialisation<'a> {
@@ -30,7 +34,10 @@ pub(super) fn load(plan: &Plan, special: &Specialisation<'_>) -> Result<Ebpf> {
         (globals::DEV_IFINDEX, special.target.link.index),
         (globals::NEAR_IFINDEX, special.pair.near.index),
         (globals::FAR_IFINDEX, special.pair.far.index),
-        (globals::RAW_IP, u32::from(special.target.framing == Framing::RawIp)),
+        (
+            globals::RAW_IP,
+            u32::from(special.target.framing == Framing::RawIp),
+        ),
         (globals::HAS_FQ, u32::from(special.has_fq)),
         (globals::XDP_MODE, special.xdp as u32),
     ];
@@ -41,9 +48,14 @@ pub(super) fn load(plan: &Plan, special: &Specialisation<'_>) -> Result<Ebpf> {
     for map in [maps::FAULTS, maps::STATES, maps::RULE_COUNTERS] {
         loader.map_max_entries(map, slots);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::ebpf("create the maps", &error))?;
+    let mut ebpf = loader
+        .load(OBJECT)
+        .map_err(|error| Error::ebpf("create the maps", &error))?;
     fill(&mut ebpf, plan)?;
-    let hooks = Hook::ALL.into_iter().filter(|hook| plan.uses(*hook)).map(divert_program);
+    let hooks = Hook::ALL
+        .into_iter()
+        .filter(|hook| plan.uses(*hook))
+        .map(divert_program);
     for name in hooks.chain([programs::DECIDE, programs::STAMP, programs::RETURN]) {
         load_program(find::<SchedClassifier>(&mut ebpf, name)?.load(), name)?;
     }
@@ -70,15 +82,23 @@ pub(super) fn find<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    let program = ebpf.program_mut(name).ok_or_else(|| missing("program", name))?;
-    program.try_into().map_err(|error: ProgramError| Error::ebpf(format!("open {name}"), &error))
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| missing("program", name))?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| Error::ebpf(format!("open {name}"), &error))
 }
 
 /// An object of which only the smallest program is loaded, to try attaching.
 pub(super) fn load_smallest() -> Result<Ebpf> {
-    let mut ebpf =
-        EbpfLoader::new().load(OBJECT).map_err(|error| Error::ebpf("create the maps", &error))?;
-    load_program(find::<SchedClassifier>(&mut ebpf, programs::RETURN)?.load(), programs::RETURN)?;
+    let mut ebpf = EbpfLoader::new()
+        .load(OBJECT)
+        .map_err(|error| Error::ebpf("create the maps", &error))?;
+    load_program(
+        find::<SchedClassifier>(&mut ebpf, programs::RETURN)?.load(),
+        programs::RETURN,
+    )?;
     Ok(ebpf)
 }
 
@@ -86,7 +106,9 @@ fn fill(ebpf: &mut Ebpf, plan: &Plan) -> Result<()> {
     let failed = |error| Error::ebpf("fill the rule maps", &error);
     let mut tables: Array<&mut MapData, RuleTable> = array(ebpf, maps::RULES)?;
     for hook in Hook::ALL {
-        tables.set(hook.table(), &*plan.table(hook), 0).map_err(failed)?;
+        tables
+            .set(hook.table(), &*plan.table(hook), 0)
+            .map_err(failed)?;
     }
     let mut faults: Array<&mut MapData, FaultSpec> = array(ebpf, maps::FAULTS)?;
     for rule in &plan.rules {

@@ -33,7 +33,9 @@ impl Pair {
 
     /// What has to be undone once the pair for the device exists.
     pub fn undo(ifindex: u32) -> Undo {
-        Undo::DeletePair { near: Self::names(ifindex).0 }
+        Undo::DeletePair {
+            near: Self::names(ifindex).0,
+        }
     }
 
     /// Creates the pair, configured but down.
@@ -46,7 +48,10 @@ impl Pair {
                 Error::refused(format!("find interface {name}, just created"), gone)
             })
         };
-        let pair = Self { near: find(&near)?, far: find(&far)? };
+        let pair = Self {
+            near: find(&near)?,
+            far: find(&far)?,
+        };
         for end in [&pair.near, &pair.far] {
             let alias = format!("{ALIAS_PREFIX}private pair of {}", device.name);
             netlink.dress(end, &alias, MTU)?;
@@ -84,7 +89,11 @@ impl Pair {
 fn disable_ipv6(device: &str) -> Result<()> {
     let path = sysctl::device_path("ipv6", device, "disable_ipv6");
     // Absent where the kernel has no IPv6.
-    if path.exists() { sysctl::write(&path, "1") } else { Ok(()) }
+    if path.exists() {
+        sysctl::write(&path, "1")
+    } else {
+        Ok(())
+    }
 }
 
 /// fq for delays up to `delay_max_ns`.
@@ -92,7 +101,10 @@ pub fn fq_options(delay_max_ns: u64) -> FqOptions {
     /// Seconds beyond the longest delay: senders' own pacing comes on top of it.
     const HORIZON_MARGIN_S: u64 = 60;
     let horizon_us = (delay_max_ns + HORIZON_MARGIN_S * NSEC_PER_SEC) / 1000;
-    FqOptions { limit: limit(), horizon_us: u32::try_from(horizon_us).unwrap_or(u32::MAX) }
+    FqOptions {
+        limit: limit(),
+        horizon_us: u32::try_from(horizon_us).unwrap_or(u32::MAX),
+    }
 }
 
 /// Most packets to hold: an eighth of the memory, at a full-sized packet's footprint.

@@ -66,7 +66,13 @@ fn try_all(netlink: &Netlink) -> Result<Features> {
     let veth = netlink.add_veth("probe0", "probe1");
     let device = netlink.find_link("probe0")?;
     let fq = match &device {
-        Some(link) => netlink.add_fq(link, &FqOptions { limit: 1000, horizon_us: 1_000_000 }),
+        Some(link) => netlink.add_fq(
+            link,
+            &FqOptions {
+                limit: 1000,
+                horizon_us: 1_000_000,
+            },
+        ),
         None => Err(Error::NoFq),
     };
     let clsact = aya::programs::tc::qdisc_add_clsact("probe0")

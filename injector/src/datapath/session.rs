@@ -86,7 +86,9 @@ impl Session {
 
     /// Where the programs are attached.
     pub fn attached(&self) -> &[Attached] {
-        self.journal.as_ref().map_or(&[], |journal| &journal.record.attached)
+        self.journal
+            .as_ref()
+            .map_or(&[], |journal| &journal.record.attached)
     }
 
     /// The device's index.
@@ -103,12 +105,17 @@ impl Session {
     pub fn snapshot(&self) -> Result<Option<Snapshot>> {
         let held = self.netns.run(|| {
             let netlink = Netlink::open()?;
-            if !netlink.links()?.iter().any(|link| link.index == self.target.link.index) {
+            if !netlink
+                .links()?
+                .iter()
+                .any(|link| link.index == self.target.link.index)
+            {
                 return Ok(None);
             }
             held(&netlink, self.pair.far.index).map(Some)
         })?;
-        held.map(|held| self.counters.read(self.rules, held)).transpose()
+        held.map(|held| self.counters.read(self.rules, held))
+            .transpose()
     }
 
     /// Ends the faults at once, waits until the packets that are held have left (`patience` is
@@ -122,7 +129,10 @@ impl Session {
             self.drain(&netlink, &patience)?;
             let last = self.counters.read(self.rules, 0)?;
             self.undo(&netlink)?;
-            Ok(last)
+            Ok(Snapshot {
+                settled: true,
+                ..last
+            })
         })
     }
 
@@ -182,7 +192,9 @@ fn claim(netlink: &Netlink, target: &Target, netns: u64, plan: &Plan) -> Result<
 }
 
 fn new_record(target: &Target, netns: u64, plan: &Plan) -> Record {
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Record {
         schema: journal::SCHEMA.into(),
         pid: std::process::id(),
@@ -223,7 +235,11 @@ fn assemble(
     journal.record.attached.extend(xdp);
     let hooks = Hook::ALL.into_iter().filter(|hook| plan.uses(*hook));
     for hook in hooks {
-        let device = attach::Device { netlink, target: &target, policy: options.attach };
+        let device = attach::Device {
+            netlink,
+            target: &target,
+            policy: options.attach,
+        };
         let attached = device.attach(&mut ebpf, hook, journal, &mut links)?;
         journal.record.attached.push(attached);
     }
@@ -262,7 +278,15 @@ fn load(
     links: &mut DeviceLinks,
 ) -> Result<(Ebpf, Option<Attached>)> {
     let xdp = attach::xdp_mode(plan, target, policy);
-    let mut ebpf = object::load(plan, &Specialisation { target, pair, has_fq, xdp })?;
+    let mut ebpf = object::load(
+        plan,
+        &Specialisation {
+            target,
+            pair,
+            has_fq,
+            xdp,
+        },
+    )?;
     if xdp == XdpMode::Off {
         return Ok((ebpf, None));
     }
@@ -270,7 +294,12 @@ fn load(
         Ok(attached) => Ok((ebpf, Some(attached))),
         // Not this driver, not at this MTU, or not beside that other program.
         Err(_) if policy == XdpPolicy::Auto => {
-            let special = Specialisation { target, pair, has_fq, xdp: XdpMode::Off };
+            let special = Specialisation {
+                target,
+                pair,
+                has_fq,
+                xdp: XdpMode::Off,
+            };
             Ok((object::load(plan, &special)?, None))
         }
         Err(error) => Err(error),
@@ -288,7 +317,10 @@ fn open_loopback(target: &Target, journal: &mut Journal) -> Result<()> {
         let path = sysctl::device_path("ipv4", &target.link.name, setting);
         match sysctl::read(&path)? {
             Some(value) if value != "1" => {
-                journal.note(Undo::RestoreSysctl { path: path.clone(), value })?;
+                journal.note(Undo::RestoreSysctl {
+                    path: path.clone(),
+                    value,
+                })?;
                 sysctl::write(&path, "1")?;
             }
             _ => {}
@@ -312,5 +344,8 @@ pub fn held_for(netns: &Netns, ifindex: u32) -> Result<u64> {
 /// Packets that fq holds on the pair's far end.
 fn held(netlink: &Netlink, far: u32) -> Result<u64> {
     let qdiscs = netlink.qdiscs(far)?;
-    Ok(qdiscs.iter().find(|qdisc| qdisc.kind == "fq").map_or(0, |fq| fq.held.into()))
+    Ok(qdiscs
+        .iter()
+        .find(|qdisc| qdisc.kind == "fq")
+        .map_or(0, |fq| fq.held.into()))
 }

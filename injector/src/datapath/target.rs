@@ -2,7 +2,10 @@
 
 use netlink_packet_route::link::LinkLayerType;
 
-use super::{Error, Netns, Result, netlink::{Link, Netlink}};
+use super::{
+    Error, Netns, Result,
+    netlink::{Link, Netlink},
+};
 
 /// A device that faults can be injected on.
 #[derive(Clone, Debug)]
@@ -43,7 +46,10 @@ impl Target {
                 });
             }
         };
-        Ok(Self { link: link.clone(), framing })
+        Ok(Self {
+            link: link.clone(),
+            framing,
+        })
     }
 
     /// Whether it is the loopback device.

@@ -10,9 +10,17 @@ pub fn duration(nanos: u64) -> String {
         1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
         _ => (ns / 1e9, "s"),
     };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let digits = if value < 10.0 {
+        2
+    } else {
+        usize::from(value < 100.0)
+    };
     let text = format!("{value:.digits$}");
-    let trimmed = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let trimmed = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{trimmed}{unit}")
 }
 
@@ -47,9 +55,14 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     let columns = rows[0].len();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
     };
-    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<_> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     rows.iter()
         .map(|row| {
             let cells: Vec<_> = row
@@ -84,11 +97,17 @@ mod tests {
 
     #[test]
     fn counts_have_separators() {
-        assert_eq!([0, 999, 1_000, 12_345_678].map(count), ["0", "999", "1,000", "12,345,678"]);
+        assert_eq!(
+            [0, 999, 1_000, 12_345_678].map(count),
+            ["0", "999", "1,000", "12,345,678"]
+        );
     }
 
     #[test]
     fn shares_keep_three_digits() {
-        assert_eq!([0.0, 0.00123, 0.0123, 0.123, 1.0].map(percent), ["0%", "0.123%", "1.23%", "12.3%", "100%"]);
+        assert_eq!(
+            [0.0, 0.00123, 0.0123, 0.123, 1.0].map(percent),
+            ["0%", "0.123%", "1.23%", "12.3%", "100%"]
+        );
     }
 }

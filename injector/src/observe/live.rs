@@ -50,7 +50,11 @@ impl Live {
             View::None => {}
             View::Redrawn(bar) => {
                 bar.set_position(elapsed.as_millis() as u64);
-                bar.set_message(format!("{}\n{}", clock(elapsed, self.total), report::text(achieved)));
+                bar.set_message(format!(
+                    "{}\n{}",
+                    clock(elapsed, self.total),
+                    report::text(achieved)
+                ));
             }
             View::Plain { due } => {
                 if elapsed >= *due {
@@ -86,7 +90,11 @@ fn bar(total: Option<Duration>) -> ProgressBar {
 fn clock(elapsed: Duration, total: Option<Duration>) -> String {
     let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
     match total {
-        Some(total) => format!("{} of {}", seconds(elapsed), format::duration(total.as_nanos() as u64)),
+        Some(total) => format!(
+            "{} of {}",
+            seconds(elapsed),
+            format::duration(total.as_nanos() as u64)
+        ),
         None => format!("{}", seconds(elapsed)),
     }
 }

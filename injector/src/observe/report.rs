@@ -31,8 +31,11 @@ pub struct Path {
     pub failed_open: u64,
     /// Held at this moment, to be delivered later.
     pub held: u64,
-    /// Lost by the private pair, not by the profile.
+    /// Lost by the private pair, not by the profile; while the run lasts, packets in flight are
+    /// among them.
     pub lost: u64,
+    /// Whether nothing is in flight any more.
+    pub settled: bool,
 }
 
 /// The achievement of one rule, in wire packets.
@@ -81,17 +84,20 @@ pub struct Asked {
 impl Achieved {
     /// Puts what was asked beside what was counted.
     pub fn new(rules: &[RecordedRule], snapshot: &Snapshot) -> Self {
-        let rules = rules.iter().zip(&snapshot.rules).map(|(rule, counters)| AchievedRule {
-            rule: rule.name.clone(),
-            direction: rule.hook,
-            matched: counters.matched,
-            bytes: counters.bytes,
-            dropped: counters.dropped,
-            corrupted: counters.corrupted,
-            duplicated: counters.duplicated,
-            delayed: counters.delayed,
-            asked: Asked::from(rule),
-        });
+        let rules = rules
+            .iter()
+            .zip(&snapshot.rules)
+            .map(|(rule, counters)| AchievedRule {
+                rule: rule.name.clone(),
+                direction: rule.hook,
+                matched: counters.matched,
+                bytes: counters.bytes,
+                dropped: counters.dropped,
+                corrupted: counters.corrupted,
+                duplicated: counters.duplicated,
+                delayed: counters.delayed,
+                asked: Asked::from(rule),
+            });
         Self {
             rules: rules.collect(),
             path: Path {
@@ -101,6 +107,7 @@ impl Achieved {
                 failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
                 held: snapshot.held,
                 lost: snapshot.lost(),
+                settled: snapshot.settled,
             },
         }
     }
@@ -123,9 +130,17 @@ impl From<&RecordedRule> for Asked {
 
 /// A line per rule, with the columns that any rule asks for.
 pub fn text(achieved: &Achieved) -> String {
-    type Column = (&'static str, fn(&Asked) -> bool, fn(&AchievedRule) -> String);
+    type Column = (
+        &'static str,
+        fn(&Asked) -> bool,
+        fn(&AchievedRule) -> String,
+    );
     let columns: [Column; 4] = [
-        ("DROPPED", |asked| asked.drop.is_some(), |r| share(r.asked.drop, r.dropped, r.matched)),
+        (
+            "DROPPED",
+            |asked| asked.drop.is_some(),
+            |r| share(r.asked.drop, r.dropped, r.matched),
+        ),
         (
             "CORRUPTED",
             |asked| asked.corrupt.is_some(),
@@ -143,10 +158,16 @@ pub fn text(achieved: &Achieved) -> String {
         .iter()
         .filter(|(_, asks, _)| achieved.rules.iter().any(|rule| asks(&rule.asked)))
         .collect();
-    let header: Vec<_> =
-        ["RULE", "DIRECTION", "MATCHED"].into_iter().chain(used.iter().map(|c| c.0)).collect();
+    let header: Vec<_> = ["RULE", "DIRECTION", "MATCHED"]
+        .into_iter()
+        .chain(used.iter().map(|c| c.0))
+        .collect();
     let rows = achieved.rules.iter().map(|rule| {
-        let mut row = vec![rule.rule.clone(), rule.direction.to_string(), count(rule.matched)];
+        let mut row = vec![
+            rule.rule.clone(),
+            rule.direction.to_string(),
+            count(rule.matched),
+        ];
         row.extend(used.iter().map(|(_, _, cell)| cell(rule)));
         row
     });
@@ -155,16 +176,29 @@ pub fn text(achieved: &Achieved) -> String {
 
 /// `98 (0.98% of 1%)`: counted, achieved, asked.
 fn share(asked: Option<f64>, hits: u64, of: u64) -> String {
-    let Some(asked) = asked else { return "-".into() };
-    let achieved = if of == 0 { "-".into() } else { percent(hits as f64 / of as f64) };
+    let Some(asked) = asked else {
+        return "-".into();
+    };
+    let achieved = if of == 0 {
+        "-".into()
+    } else {
+        percent(hits as f64 / of as f64)
+    };
     format!("{} ({achieved}, asked {})", count(hits), percent(asked))
 }
 
 fn delayed(rule: &AchievedRule) -> String {
-    let Some(delay_ns) = rule.asked.delay_ns else { return "-".into() };
+    let Some(delay_ns) = rule.asked.delay_ns else {
+        return "-".into();
+    };
     match rule.asked.jitter_ns {
         Some(jitter_ns) => {
-            format!("{} by {} ± {}", count(rule.delayed), duration(delay_ns), duration(jitter_ns))
+            format!(
+                "{} by {} ± {}",
+                count(rule.delayed),
+                duration(delay_ns),
+                duration(jitter_ns)
+            )
         }
         None => format!("{} by {}", count(rule.delayed), duration(delay_ns)),
     }
@@ -172,17 +206,25 @@ fn delayed(rule: &AchievedRule) -> String {
 
 /// What happened outside the rules; only what did happen.
 fn path(path: &Path) -> String {
+    let lost = match path.settled {
+        true => "lost by the private pair, not by the profile",
+        false => "in flight",
+    };
     let parts: Vec<_> = [
         ("not matched", path.unmatched),
         ("not parseable", path.unparseable),
         ("held now", path.held),
         ("passed after the lease ran out", path.lapsed),
         ("passed because the private pair failed", path.failed_open),
-        ("LOST BY THE PRIVATE PAIR, not by the profile", path.lost),
+        (lost, path.lost),
     ]
     .into_iter()
     .filter(|(_, value)| *value != 0)
     .map(|(what, value)| format!("{} {what}", count(value)))
     .collect();
-    if parts.is_empty() { String::new() } else { format!("{}\n", parts.join("; ")) }
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("{}\n", parts.join("; "))
+    }
 }

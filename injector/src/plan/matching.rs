@@ -18,7 +18,9 @@ pub(super) fn entries(matching: &Match, slot: u32) -> Vec<MatchEntry> {
         slot,
         ..MatchEntry::default()
     };
-    let entries = each(vec![any], &kinds(matching.protocol), |entry, kind| kind.apply(entry));
+    let entries = each(vec![any], &kinds(matching.protocol), |entry, kind| {
+        kind.apply(entry)
+    });
     let entries = each(entries, &matching.src, set_src);
     let entries = each(entries, &matching.dst, set_dst);
     let entries = each(entries, &matching.src_port, |entry, ports| {
@@ -49,7 +51,12 @@ fn each<T>(
     }
     entries
         .into_iter()
-        .flat_map(|entry| choices.iter().filter_map(|choice| apply(entry, choice)).collect::<Vec<_>>())
+        .flat_map(|entry| {
+            choices
+                .iter()
+                .filter_map(|choice| apply(entry, choice))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -74,30 +81,56 @@ impl Kind {
 }
 
 fn kinds(protocol: Option<Protocol>) -> Vec<Kind> {
-    let ether = |ethertype| Kind { ethertype: Some(ethertype), protocol: None };
+    let ether = |ethertype| Kind {
+        ethertype: Some(ethertype),
+        protocol: None,
+    };
     match protocol {
         None => Vec::new(),
         Some(Protocol::Ip) => vec![ether(ethertype::IPV4)],
         Some(Protocol::Ipv6) => vec![ether(ethertype::IPV6)],
         Some(Protocol::Arp) => vec![ether(ethertype::ARP)],
         Some(Protocol::Transport(number)) => {
-            vec![Kind { ethertype: None, protocol: Some(number) }]
+            vec![Kind {
+                ethertype: None,
+                protocol: Some(number),
+            }]
         }
         Some(Protocol::Icmp) => vec![
-            Kind { ethertype: Some(ethertype::IPV4), protocol: Some(protocol::ICMP) },
-            Kind { ethertype: Some(ethertype::IPV6), protocol: Some(protocol::ICMPV6) },
+            Kind {
+                ethertype: Some(ethertype::IPV4),
+                protocol: Some(protocol::ICMP),
+            },
+            Kind {
+                ethertype: Some(ethertype::IPV6),
+                protocol: Some(protocol::ICMPV6),
+            },
         ],
     }
 }
 
 fn set_src(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
     let (src, src_mask) = halves(net);
-    with_family(MatchEntry { src, src_mask, ..entry }, net)
+    with_family(
+        MatchEntry {
+            src,
+            src_mask,
+            ..entry
+        },
+        net,
+    )
 }
 
 fn set_dst(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
     let (dst, dst_mask) = halves(net);
-    with_family(MatchEntry { dst, dst_mask, ..entry }, net)
+    with_family(
+        MatchEntry {
+            dst,
+            dst_mask,
+            ..entry
+        },
+        net,
+    )
 }
 
 /// Ties the entry to the address's family; `None` where it is tied to the other already.
@@ -107,7 +140,11 @@ fn with_family(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
         IpNet::V6(_) => ethertype::IPV6,
     };
     let agrees = entry.ethertype_mask == 0 || entry.ethertype == ethertype;
-    agrees.then_some(MatchEntry { ethertype, ethertype_mask: u16::MAX, ..entry })
+    agrees.then_some(MatchEntry {
+        ethertype,
+        ethertype_mask: u16::MAX,
+        ..entry
+    })
 }
 
 /// Address and mask in the byte order of the wire, IPv4 mapped into IPv6.
@@ -117,7 +154,10 @@ fn halves(net: &IpNet) -> ([u64; 2], [u64; 2]) {
         IpNet::V4(v4) => std::net::IpAddr::V4(v4.netmask()),
         IpNet::V6(v6) => std::net::IpAddr::V6(v6.netmask()),
     };
-    (Address::from(net.network()).halves(), Address::from(mask).halves())
+    (
+        Address::from(net.network()).halves(),
+        Address::from(mask).halves(),
+    )
 }
 
 fn span(ports: PortRange) -> u32 {
@@ -212,8 +252,11 @@ mod tests {
             "mixed families",
             |(src, dst, src_port, dst_port, protocol)| {
                 (src.is_ipv4() == dst.is_ipv4()).then(|| {
-                    let ethertype =
-                        if src.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
+                    let ethertype = if src.is_ipv4() {
+                        ethertype::IPV4
+                    } else {
+                        ethertype::IPV6
+                    };
                     let key = PacketKey {
                         src: src.into(),
                         dst: dst.into(),

@@ -1,12 +1,16 @@
 //! Why a profile was refused, as a person and as a program reads it.
 
+mod excerpt;
+
 use std::fmt;
 use std::io;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
+use self::excerpt::{line_and_column, token, visible};
+use super::issue::Issue;
 use super::nearest::list;
 use super::yaml::Located;
 
@@ -71,48 +75,57 @@ pub struct Diagnostic {
     also: Option<(Range<usize>, String)>,
 }
 
+impl Report {
+    /// Starts a report that is about no place in the file.
+    fn about(file: &str, message: impl Into<String>) -> Self {
+        let (file, message) = (file.to_owned(), message.into());
+        Self {
+            file,
+            line: None,
+            column: None,
+            path: None,
+            message,
+            expected: None,
+            hint: None,
+        }
+    }
+}
+
 impl Diagnostic {
     pub(super) fn new(file: &str, text: &str, located: Located) -> Self {
-        let Located {
-            issue,
-            offset,
-            path,
-            also,
-        } = located;
-        let offset = offset.map(|offset| visible(text, offset));
-        let position = offset.map(|offset| line_and_column(text, offset));
+        let Issue {
+            message,
+            expected,
+            hint,
+            ..
+        } = located.issue;
+        let offset = located.offset.map(|offset| visible(text, offset));
+        let mut report = Report::about(file, message);
+        (report.line, report.column) = offset.map(|at| line_and_column(text, at)).unzip();
+        (report.path, report.expected, report.hint) = (located.path, expected, hint);
+        let span = offset.map(|offset| token(text, offset));
+        let also = located
+            .also
+            .map(|(offset, why)| (token(text, visible(text, offset)), why));
         Self {
-            report: Report {
-                file: file.to_owned(),
-                line: position.map(|(line, _)| line),
-                column: position.map(|(_, column)| column),
-                path,
-                message: issue.message,
-                expected: issue.expected,
-                hint: issue.hint,
-            },
+            report,
             text: text.to_owned(),
-            span: offset.map(|offset| token(text, offset)),
-            also: also.map(|(offset, why)| (token(text, visible(text, offset)), why)),
+            span,
+            also,
         }
     }
 
-    fn snippet(&self) -> Option<Snippet<'_, annotate_snippets::Annotation<'_>>> {
-        let label = self
-            .report
-            .expected
-            .as_ref()
-            .map(|expected| format!("expected {expected}"));
-        let primary = AnnotationKind::Primary
+    /// Returns the excerpt, with what was expected under the place; `None` without a place.
+    fn snippet(&self) -> Option<Snippet<'_, Annotation<'_>>> {
+        let expected = self.report.expected.as_ref();
+        let label = expected.map(|expected| format!("expected {expected}"));
+        let place = AnnotationKind::Primary
             .span(self.span.clone()?)
             .label(label);
-        let also = self.also.as_ref().map(|(span, why)| {
-            AnnotationKind::Context
-                .span(span.clone())
-                .label(why.as_str())
-        });
+        let also = self.also.iter();
+        let also = also.map(|(span, why)| AnnotationKind::Context.span(span.clone()).label(why));
         let snippet = Snippet::source(&self.text).path(&self.report.file);
-        Some(snippet.annotation(primary).annotations(also))
+        Some(snippet.annotation(place).annotations(also))
     }
 }
 
@@ -123,70 +136,56 @@ impl From<Diagnostic> for ProfileError {
 }
 
 impl ProfileError {
-    /// Renders the error for a terminal, with or without colour.
+    /// Renders the error for a terminal, with or without colour; no line break at the end.
     pub fn render(&self, color: bool) -> String {
         let report = self.report();
-        let mut group = Group::with_title(Level::ERROR.primary_title(&report.message));
-        let snippet = match self {
-            Self::Invalid(diagnostic) => diagnostic.snippet(),
-            _ => None,
+        let title = Group::with_title(Level::ERROR.primary_title(&report.message));
+        let group = match self.snippet() {
+            Some(snippet) => title.element(snippet),
+            None => {
+                let expected = report
+                    .expected
+                    .iter()
+                    .map(|text| format!("expected {text}"));
+                let notes = expected.map(|text| Level::NOTE.message(text));
+                title.element(Origin::path(&report.file)).elements(notes)
+            }
         };
-        if let Some(snippet) = snippet {
-            group = group.element(snippet);
-        } else {
-            group = group.element(Origin::path(&report.file));
-            let expected = report
-                .expected
-                .iter()
-                .map(|e| Level::NOTE.message(format!("expected {e}")));
-            group = group.elements(expected);
-        }
-        let field = report
-            .path
-            .iter()
-            .map(|path| Level::NOTE.with_name("field").message(path));
+        let field = Level::NOTE.with_name("field");
+        let field = report.path.iter().map(|path| field.clone().message(path));
         let hint = report.hint.iter().map(|hint| Level::HELP.message(hint));
-        let group = group.elements(field).elements(hint);
         let renderer = if color {
             Renderer::styled()
         } else {
             Renderer::plain()
         };
-        renderer.render(&[group])
+        renderer.render(&[group.elements(field).elements(hint)])
+    }
+
+    fn snippet(&self) -> Option<Snippet<'_, Annotation<'_>>> {
+        match self {
+            Self::Invalid(diagnostic) => diagnostic.snippet(),
+            _ => None,
+        }
     }
 
     /// Returns the error in parts.
     pub fn report(&self) -> Report {
-        let unplaced = |file: &str, message: String, hint: Option<String>| Report {
-            file: file.to_owned(),
-            line: None,
-            column: None,
-            path: None,
-            message,
-            expected: None,
-            hint,
-        };
         match self {
             Self::Invalid(diagnostic) => diagnostic.report.clone(),
             Self::Unreadable { name, source } => {
-                unplaced(name, format!("cannot read the profile: {source}"), None)
+                Report::about(name, format!("cannot read the profile: {source}"))
             }
             Self::NotAFile { name, found } => Report {
                 expected: Some("a regular file".to_owned()),
-                ..unplaced(
-                    name,
-                    format!("the profile is {found}"),
-                    Some("to read from a pipe, write `-` and redirect standard input".to_owned()),
-                )
+                hint: Some("to read a pipe, write `-` and redirect standard input".to_owned()),
+                ..Report::about(name, format!("the profile is {found}"))
             },
-            Self::UnknownName { name, nearest } => unplaced(
-                name,
-                "there is no built-in profile of this name".to_owned(),
-                Some(format!(
-                    "did you mean {}? A file needs a `/` or ends in `.yaml`",
-                    list(nearest, "or")
-                )),
-            ),
+            Self::UnknownName { name, nearest } => Report {
+                expected: Some("a file, whose name has a `/` or ends in `.yaml`".to_owned()),
+                hint: Some(format!("did you mean {}?", list(nearest, "or"))),
+                ..Report::about(name, "there is no built-in profile of this name")
+            },
         }
     }
 }
@@ -204,69 +203,4 @@ impl std::error::Error for ProfileError {
             _ => None,
         }
     }
-}
-
-/// Moves a place behind the last character back to it: there is nothing to underline at the end.
-fn visible(text: &str, offset: usize) -> usize {
-    let end = text.trim_end().len();
-    if offset < end {
-        offset
-    } else {
-        text[..end]
-            .char_indices()
-            .next_back()
-            .map_or(0, |(at, _)| at)
-    }
-}
-
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
-}
-
-/// Returns the bytes of the token at `offset`, as far as its line goes.
-fn token(text: &str, offset: usize) -> Range<usize> {
-    let rest = text[offset..].lines().next().unwrap_or_default();
-    let first = rest.chars().next().map_or(0, char::len_utf8);
-    let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
-    let in_flow = text[line_start..offset].contains(['[', '{']);
-    let length = match rest.chars().next() {
-        Some(quote @ ('"' | '\'')) => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
-        Some('[' | '{') => bracket_length(rest),
-        _ => plain_length(rest, in_flow),
-    };
-    offset..offset + length.max(first)
-}
-
-fn bracket_length(rest: &str) -> usize {
-    let mut open = 0;
-    for (at, c) in rest.char_indices() {
-        match c {
-            '[' | '{' => open += 1,
-            ']' | '}' => open -= 1,
-            _ => {}
-        }
-        if open == 0 {
-            return at + 1;
-        }
-    }
-    rest.trim_end().len()
-}
-
-fn plain_length(rest: &str, in_flow: bool) -> usize {
-    let delimiters: &[&str] = if in_flow {
-        &[",", "]", "}", ": ", " #"]
-    } else {
-        &[": ", " #"]
-    };
-    let end = delimiters
-        .iter()
-        .filter_map(|delimiter| rest.find(delimiter))
-        .min();
-    let token = &rest[..end.unwrap_or(rest.len())];
-    token.trim_end().trim_end_matches([':', ',']).len()
 }

@@ -26,6 +26,8 @@ pub(super) struct Issue {
 pub(super) enum Key {
     /// Should not be there.
     Unknown(String),
+    /// Should be there.
+    Missing(String),
     /// Is there a second time.
     Repeated(String),
 }
@@ -89,7 +91,8 @@ impl fmt::Display for Issue {
         match &self.key {
             Some(Key::Unknown(key)) => write!(f, "\nunknown: {}", one_line(key)),
             Some(Key::Repeated(key)) => write!(f, "\nrepeated: {}", one_line(key)),
-            None => Ok(()),
+            // Found only on this side of the deserializer.
+            Some(Key::Missing(_)) | None => Ok(()),
         }
     }
 }

@@ -15,7 +15,7 @@ const STDIN: &str = "-";
 
 /// Reads the profile that a command line names.
 ///
-/// `-` is standard input. A path that exists, contains a `/`, or ends in `.yaml` or `.yml` is a
+/// `-` is standard input. A path that leads to a file, contains a `/`, or ends in `.yaml` or `.yml` is a
 /// file. Anything else is the name of a built-in profile.
 ///
 /// # Errors
@@ -29,7 +29,9 @@ pub fn load(argument: &str) -> Result<Profile, ProfileError> {
     let is_yaml = path
         .extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
-    if argument.contains('/') || is_yaml || path.exists() {
+    // A directory that happens to be called like a built-in profile is not meant.
+    let is_there = path.exists() && !path.is_dir();
+    if argument.contains('/') || is_yaml || is_there {
         return read(path);
     }
     let builtin = builtin::find(argument)?;
@@ -127,17 +129,7 @@ pub fn parse(source_name: &str, text: &str) -> Result<Profile, ProfileError> {
 }
 
 fn refused(name: &str, text: &str, issue: Issue, offset: Option<usize>) -> ProfileError {
-    Diagnostic::new(
-        name,
-        text,
-        Located {
-            issue,
-            offset,
-            path: None,
-            also: None,
-        },
-    )
-    .into()
+    Diagnostic::new(name, text, Located::new(issue, offset)).into()
 }
 
 /// Finds the values of a conflict in the text.

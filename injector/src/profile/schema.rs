@@ -1,7 +1,8 @@
 //! What may be written in a profile: the raw form, as typed by a person.
 //!
 //! Every struct here is one mapping of the YAML, every field one key. Structs of options and no
-//! tagged enums: with those the parser loses the place of an error.
+//! tagged enums: with those the parser loses the place of an error. A key that a later version
+//! brings is announced in `LATER` until it becomes a field.
 
 use serde::{Deserialize, Deserializer};
 

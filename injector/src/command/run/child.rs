@@ -11,7 +11,9 @@ use crate::{
 
 /// Starts the command, inside the namespace.
 pub(super) fn spawn(command: &[OsString], netns: &Netns) -> Result<Option<Child>, Failure> {
-    let Some((program, args)) = command.split_first() else { return Ok(None) };
+    let Some((program, args)) = command.split_first() else {
+        return Ok(None);
+    };
     let mut command = Command::new(program);
     command.args(args);
     let netns = netns.clone();
@@ -21,7 +23,10 @@ pub(super) fn spawn(command: &[OsString], netns: &Netns) -> Result<Option<Child>
         command.pre_exec(move || netns.enter().map_err(std::io::Error::other));
     }
     let child = command.spawn().map_err(|error| {
-        Failure::new(Code::Usage, format!("cannot run `{}`: {error}", program.display()))
+        Failure::new(
+            Code::Usage,
+            format!("cannot run `{}`: {error}", program.display()),
+        )
     })?;
     Ok(Some(child))
 }

@@ -13,10 +13,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{
-    Event, child,
-    signals::Signals,
-};
+use super::{Event, child, signals::Signals};
 use crate::{
     cli::{Global, Run},
     command::print_json_line,
@@ -47,10 +44,19 @@ impl Ending {
     /// In a few words.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self { device_gone: true, .. } => "interface gone",
-            Self { interrupted: true, .. } => "interrupted",
-            Self { terminated: true, .. } => "terminated",
-            Self { command_status: Some(_), .. } => "command exited",
+            Self {
+                device_gone: true, ..
+            } => "interface gone",
+            Self {
+                interrupted: true, ..
+            } => "interrupted",
+            Self {
+                terminated: true, ..
+            } => "terminated",
+            Self {
+                command_status: Some(_),
+                ..
+            } => "command exited",
             _ => "time elapsed",
         }
     }
@@ -60,7 +66,9 @@ impl Player<'_> {
     /// Returns when the run is to end, with the session still in force, unless `--for` ended the
     /// faults before the command did.
     pub(super) fn play(&self, session: Session) -> Result<(Session, Ending), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(self.wait(session))
     }
 
@@ -108,12 +116,17 @@ impl Player<'_> {
         live: &mut Live,
     ) -> Result<bool, Failure> {
         session.renew()?;
-        let Some(snapshot) = session.snapshot()? else { return Ok(false) };
+        let Some(snapshot) = session.snapshot()? else {
+            return Ok(false);
+        };
         let achieved = Achieved::new(self.rules, &snapshot);
         let elapsed = started.elapsed();
         if self.global.json {
             let elapsed_ms = elapsed.as_millis() as u64;
-            print_json_line(&Event::Counters { elapsed_ms, achieved: &achieved })?;
+            print_json_line(&Event::Counters {
+                elapsed_ms,
+                achieved: &achieved,
+            })?;
         }
         live.show(elapsed, &achieved);
         Ok(true)

@@ -45,8 +45,10 @@ pub(super) async fn add(
 ) -> Result<(), rtnetlink::Error> {
     let mut message = TcMessage::with_index(ifindex as i32);
     message.header.parent = TcHandle::ROOT;
-    message.attributes =
-        vec![TcAttribute::Kind("fq".into()), TcAttribute::Options(options.attributes())];
+    message.attributes = vec![
+        TcAttribute::Kind("fq".into()),
+        TcAttribute::Options(options.attributes()),
+    ];
     let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
     request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     let mut answers = handle.request(request)?;

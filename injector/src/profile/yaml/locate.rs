@@ -24,7 +24,7 @@ fn offset_of(text: &str, path: &[Step]) -> Option<usize> {
         .err()?;
     // An error of the parser itself, on the way, says nothing about the field.
     arrival.to_string().contains(ARRIVED).then_some(())?;
-    Some(byte_offset(text, arrival.location()?.index()))
+    Some(byte_offset(text, &arrival.location()?))
 }
 
 /// The error of a walk that found its goal.

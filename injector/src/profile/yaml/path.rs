@@ -1,0 +1,70 @@
+//! The way to a value in a profile.
+
+use std::fmt;
+
+/// Steps to a value, from the outside in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::profile) struct FieldPath(pub(in crate::profile) Vec<Step>);
+
+/// One step of the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::profile) enum Step {
+    /// Into a mapping.
+    Key(String),
+    /// Into a list, counting from 0.
+    Index(usize),
+}
+
+impl FieldPath {
+    /// Reads what [`fmt::Display`] writes.
+    pub(super) fn parse(text: &str) -> Self {
+        let steps = text.split(['.', '[']).filter(|step| !step.is_empty());
+        let step = |step: &str| match step.trim_end_matches(']').parse() {
+            Ok(index) => Step::Index(index),
+            Err(_) => Step::Key(step.to_owned()),
+        };
+        Self(steps.map(step).collect())
+    }
+
+    /// Returns the path one key further in.
+    pub(super) fn join(&self, key: &str) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(Step::Key(key.to_owned()));
+        Self(steps)
+    }
+
+    /// Returns the path as text; the whole profile has none.
+    pub(in crate::profile) fn shown(&self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.to_string())
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if position == 0 => f.write_str(key)?,
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_survives_being_text() {
+        for text in [
+            "name",
+            "rules[1].delay.jitter",
+            "rules[10].match.dst_port[0]",
+        ] {
+            assert_eq!(FieldPath::parse(text).to_string(), text);
+        }
+        assert_eq!(FieldPath::parse(".").shown(), None);
+    }
+}
