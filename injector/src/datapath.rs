@@ -13,7 +13,7 @@ pub mod journal;
 mod lease;
 pub mod netlink;
 pub mod netns;
-mod object;
+pub mod object;
 pub mod pair;
 pub mod probe;
 pub mod session;

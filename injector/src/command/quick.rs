@@ -38,7 +38,7 @@ fn directions(direction: Direction, has_remote: bool) -> Vec<Direction> {
 }
 
 fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
-    Ok(Rule {
+    let rule = Rule {
         name: match direction {
             Direction::Both => "quick".into(),
             direction => format!("quick-{direction}"),
@@ -49,26 +49,20 @@ fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
             .as_ref()
             .map_or_else(Match::default, |to| matching(to, direction)),
         drop: quick.drop.map(|probability| Drop { probability }),
-        delay: delay(quick)?,
+        delay: quick.delay.map(|time| Delay {
+            time,
+            jitter: quick.jitter.unwrap_or(DurationNs::ZERO),
+        }),
         corrupt: quick.corrupt.map(|probability| Corrupt {
             probability,
             checksum: Checksum::Stale,
         }),
         duplicate: quick.duplicate.map(|probability| Duplicate { probability }),
-    })
-}
-
-fn delay(quick: &Quick) -> Result<Option<Delay>, Failure> {
-    let Some(time) = quick.delay else {
-        return Ok(None);
     };
-    let jitter = quick.jitter.unwrap_or(DurationNs::ZERO);
-    if jitter.nanos() > time.nanos() {
-        let message = format!("the jitter of {jitter} exceeds the delay of {time}");
-        return Err(Failure::new(Code::Usage, message)
-            .hint("a delay cannot be negative: lengthen it, or narrow the jitter"));
-    }
-    Ok(Some(Delay { time, jitter }))
+    rule.check().map_err(|contradiction| {
+        Failure::new(Code::Usage, contradiction.to_string()).hint(contradiction.expected())
+    })?;
+    Ok(rule)
 }
 
 fn matching(to: &Remote, direction: Direction) -> Match {

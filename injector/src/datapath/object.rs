@@ -7,37 +7,38 @@ use aya::{
 };
 use injector_common::abi::{FaultSpec, RuleTable, XdpMode, globals, maps, programs};
 
-use super::{
-    Error, Result,
-    counters::Counters,
-    pair::Pair,
-    target::{Framing, Target},
-};
+use super::{Error, Result, counters::Counters};
 use crate::plan::{Hook, Plan};
 
 /// Built by `build.rs` from `injector-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
 
 /// What the programs are specialised for.
-pub(super) struct Specialisation<'a> {
-    pub target: &'a Target,
-    pub pair: &'a Pair,
+#[derive(Clone, Copy, Debug)]
+pub struct Specialisation {
+    /// The index of the device under fault.
+    pub device: u32,
+    /// The index of the pair's near end.
+    pub near: u32,
+    /// The index of the pair's far end.
+    pub far: u32,
+    /// The device's frames start with the IP header.
+    pub raw_ip: bool,
+    /// fq is there to hold packets.
     pub has_fq: bool,
+    /// Where rules that only drop are decided on ingress.
     pub xdp: XdpMode,
 }
 
 /// Creates the maps, fills them, and loads the programs that the plan needs. All of them at once:
 /// maps can be taken out of the object only when no program is still to be tied to them.
-pub(super) fn load(plan: &Plan, special: &Specialisation<'_>) -> Result<Ebpf> {
+pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     let slots = plan.rules.len().max(1) as u32;
     let constants = [
-        (globals::DEV_IFINDEX, special.target.link.index),
-        (globals::NEAR_IFINDEX, special.pair.near.index),
-        (globals::FAR_IFINDEX, special.pair.far.index),
-        (
-            globals::RAW_IP,
-            u32::from(special.target.framing == Framing::RawIp),
-        ),
+        (globals::DEV_IFINDEX, special.device),
+        (globals::NEAR_IFINDEX, special.near),
+        (globals::FAR_IFINDEX, special.far),
+        (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
         (globals::XDP_MODE, special.xdp as u32),
     ];

@@ -19,7 +19,7 @@ use super::{
     object::{self, Specialisation},
     pair::Pair,
     sysctl,
-    target::Target,
+    target::{Framing, Target},
 };
 use crate::plan::{Hook, Plan};
 
@@ -278,15 +278,15 @@ fn load(
     links: &mut DeviceLinks,
 ) -> Result<(Ebpf, Option<Attached>)> {
     let xdp = attach::xdp_mode(plan, target, policy);
-    let mut ebpf = object::load(
-        plan,
-        &Specialisation {
-            target,
-            pair,
-            has_fq,
-            xdp,
-        },
-    )?;
+    let special = Specialisation {
+        device: target.link.index,
+        near: pair.near.index,
+        far: pair.far.index,
+        raw_ip: target.framing == Framing::RawIp,
+        has_fq,
+        xdp,
+    };
+    let mut ebpf = object::load(plan, special)?;
     if xdp == XdpMode::Off {
         return Ok((ebpf, None));
     }
@@ -294,13 +294,8 @@ fn load(
         Ok(attached) => Ok((ebpf, Some(attached))),
         // Not this driver, not at this MTU, or not beside that other program.
         Err(_) if policy == XdpPolicy::Auto => {
-            let special = Specialisation {
-                target,
-                pair,
-                has_fq,
-                xdp: XdpMode::Off,
-            };
-            Ok((object::load(plan, &special)?, None))
+            let without = Specialisation { xdp: XdpMode::Off, ..special };
+            Ok((object::load(plan, without)?, None))
         }
         Err(error) => Err(error),
     }

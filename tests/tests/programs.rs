@@ -1,0 +1,343 @@
+//! The programs themselves, run by `BPF_PROG_TEST_RUN`: fates against userspace's, packet by
+//! packet, and frames that no rule matches.
+
+use aya::{
+    Ebpf, TestRun as _,
+    maps::{Array, MapData},
+    programs::{SchedClassifier, TestRunOptions, Xdp},
+};
+use etherparse::PacketBuilder;
+use injector::{
+    datapath::object::{self, Specialisation},
+    plan::{Hook, Plan},
+    profile,
+};
+use injector_common::{
+    abi::{Context, XdpMode, flags, maps, programs},
+    corrupt,
+    fate::{self, Fate},
+    random::Stream,
+    wire::{self, PacketKey},
+};
+
+/// Offsets in `struct __sk_buff` (linux/bpf.h).
+const CB: usize = 48;
+const CONTEXT_LEN: usize = 192;
+/// `TC_ACT_UNSPEC`, `TC_ACT_SHOT`, `TC_ACT_REDIRECT` and `XDP_PASS`.
+const UNSPEC: u32 = u32::MAX;
+const SHOT: u32 = 2;
+const REDIRECT: u32 = 7;
+const XDP_PASS: u32 = 2;
+/// No interface has it: what is sent there is refused.
+const NOWHERE: u32 = 0x7fff_0000;
+
+fn load(text: &str, seed: u64) -> (Plan, Ebpf) {
+    let plan = Plan::new(&profile::parse("test", text).unwrap(), seed).unwrap();
+    let special = Specialisation {
+        device: NOWHERE,
+        near: NOWHERE,
+        far: NOWHERE,
+        raw_ip: false,
+        has_fq: true,
+        xdp: XdpMode::Generic,
+    };
+    let mut ebpf = object::load(&plan, special).unwrap();
+    let mut deadline: Array<&mut MapData, u64> =
+        Array::try_from(ebpf.map_mut(maps::DEADLINE).unwrap()).unwrap();
+    deadline.set(0, u64::MAX, 0).unwrap();
+    (plan, ebpf)
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("TEST_SEED").map_or_else(
+        |_| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.unwrap().as_nanos() as u64
+        },
+        |text| text.parse().unwrap(),
+    );
+    eprintln!("TEST_SEED={seed}");
+    seed
+}
+
+fn monotonic_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+    std::time::Duration::from(now).as_nanos() as u64
+}
+
+fn udp_frame(payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(1000, 2000);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+struct Decided {
+    verdict: u32,
+    departure_ns: u64,
+    frame: Vec<u8>,
+}
+
+/// Runs the decision on a frame whose sender had planned it for `planned_ns`.
+fn decide(ebpf: &Ebpf, slot: u32, planned_ns: u64, frame: &[u8]) -> Decided {
+    let program: &SchedClassifier = ebpf.program(programs::DECIDE).unwrap().try_into().unwrap();
+    let mut ctx = [0; CONTEXT_LEN];
+    ctx[CB..CB + 8].copy_from_slice(&planned_ns.to_ne_bytes());
+    ctx[CB + 16..CB + 20].copy_from_slice(&Context::new(slot, false).word().to_ne_bytes());
+    let (mut data_out, mut ctx_out) = (vec![0; frame.len() + 64], [0; CONTEXT_LEN]);
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut data_out),
+            ctx_in: Some(&ctx),
+            ctx_out: Some(&mut ctx_out),
+            ..TestRunOptions::new()
+        })
+        .unwrap();
+    data_out.truncate(result.data_size_out as usize);
+    Decided {
+        verdict: result.return_value,
+        departure_ns: u64::from_ne_bytes(ctx_out[CB..CB + 8].try_into().unwrap()),
+        frame: data_out,
+    }
+}
+
+#[test]
+fn the_kernel_decides_20_000_packets_as_userspace_does() {
+    let text = "
+        name: all
+        rules:
+          - {drop: 20%, corrupt: 30%, duplicate: 10%, delay: {time: 10ms, jitter: 10ms}}";
+    let (plan, ebpf) = load(text, seed());
+    let spec = &plan.rules[0].spec;
+    let frame = udp_frame(&[0x5a; 100]);
+    let mut key = PacketKey::default();
+    let layout = wire::parse(&frame[..], false, &mut key).unwrap();
+    let (mut drops, mut flips) = (0, 0);
+    for n in 0..20_000 {
+        // Ahead, so that the departure does not depend on when the program runs.
+        let planned_ns = monotonic_ns() + 10_000_000_000;
+        let decided = decide(&ebpf, 0, planned_ns, &frame);
+        let Fate::Deliver {
+            corrupt, delay_ns, ..
+        } = fate::decide(spec, n)
+        else {
+            assert_eq!(decided.verdict, SHOT, "packet {n}");
+            drops += 1;
+            continue;
+        };
+        assert_eq!(decided.verdict, REDIRECT, "packet {n}");
+        assert_eq!(decided.departure_ns - planned_ns, delay_ns, "packet {n}");
+        let mut expected = frame.clone();
+        if let Some(draw) = corrupt {
+            let flip = corrupt::choose(&frame[..], &layout, frame.len(), draw).unwrap();
+            expected[flip.offset] ^= flip.mask;
+            flips += 1;
+        }
+        assert_eq!(decided.frame, expected, "packet {n}");
+    }
+    assert!(drops > 0 && flips > 0, "the test must see every fault");
+}
+
+#[test]
+fn a_valid_checksum_is_valid() {
+    let text = "name: valid\nrules: [{corrupt: {probability: 100%, checksum: valid}}]";
+    let (_, ebpf) = load(text, seed());
+    let payloads: [&[u8]; 3] = [&[1, 2, 3, 4, 5, 6, 7], &[0; 40], &[0xff; 1001]];
+    for payload in payloads {
+        for frame in frames_with_checksums(payload) {
+            for _ in 0..200 {
+                let decided = decide(&ebpf, 0, 0, &frame);
+                assert_ne!(decided.frame, frame, "one bit is flipped");
+                assert!(checksum_is_valid(&decided.frame), "{:02x?}", decided.frame);
+            }
+        }
+    }
+}
+
+fn frames_with_checksums(payload: &[u8]) -> Vec<Vec<u8>> {
+    let v4 = || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+    let v6 = || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6([1; 16], [2; 16], 64);
+    let mut frames = vec![Vec::new(); 6];
+    v4().udp(1000, 2000).write(&mut frames[0], payload).unwrap();
+    v4().tcp(1000, 2000, 7, 1000)
+        .write(&mut frames[1], payload)
+        .unwrap();
+    v4().icmpv4_echo_request(1, 2)
+        .write(&mut frames[2], payload)
+        .unwrap();
+    v6().udp(1000, 2000).write(&mut frames[3], payload).unwrap();
+    v6().tcp(1000, 2000, 7, 1000)
+        .write(&mut frames[4], payload)
+        .unwrap();
+    v6().icmpv6_echo_request(1, 2)
+        .write(&mut frames[5], payload)
+        .unwrap();
+    frames
+}
+
+/// Sums the transport layer as a receiver does (RFC 1071): with pseudo-header, to all ones.
+fn checksum_is_valid(frame: &[u8]) -> bool {
+    let mut key = PacketKey::default();
+    let layout = wire::parse(frame, false, &mut key).unwrap();
+    let mut bytes = frame[layout.transport..layout.end].to_vec();
+    let length = bytes.len() as u16;
+    let is_v4 = key.ethertype == wire::ethertype::IPV4;
+    let addresses = if is_v4 {
+        &frame[26..34]
+    } else {
+        &frame[22..54]
+    };
+    // ICMP over IPv4 alone has no pseudo-header.
+    if layout.protocol != u16::from(wire::protocol::ICMP) {
+        if bytes.len() % 2 == 1 {
+            bytes.push(0);
+        }
+        bytes.extend(addresses);
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(layout.protocol.to_be_bytes());
+    }
+    let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+    let sum: u32 = bytes.chunks(2).map(word).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    (folded & 0xffff) + (folded >> 16) == 0xffff
+}
+
+/// Random frames: valid ones of many kinds, most of them then damaged.
+struct Frames {
+    stream: Stream,
+    next: u64,
+}
+
+impl Frames {
+    fn below(&mut self, bound: usize) -> usize {
+        self.next += 1;
+        self.stream.up_to(self.next, bound as u64 - 1) as usize
+    }
+
+    fn frame(&mut self) -> Vec<u8> {
+        let payload: Vec<u8> = (0..self.below(200))
+            .map(|_| self.below(256) as u8)
+            .collect();
+        let mut frame = match self.below(8) {
+            0 => self.noise(),
+            kind @ 1..=6 => frames_with_checksums(&payload).swap_remove(kind - 1),
+            _ => self.chain(&payload),
+        };
+        for _ in 0..self.below(4) {
+            self.insert_tag(&mut frame);
+        }
+        for _ in 0..self.below(6) {
+            // Near the front, where the headers are.
+            let place = self.below(frame.len().min(90));
+            frame[place] = self.below(256) as u8;
+        }
+        if self.below(3) == 0 {
+            // The kernel refuses test frames that are shorter than its own headers.
+            let len = 54 + self.below(frame.len().max(55) - 54);
+            frame.truncate(len);
+        }
+        frame
+    }
+
+    fn noise(&mut self) -> Vec<u8> {
+        (0..60 + self.below(300))
+            .map(|_| self.below(256) as u8)
+            .collect()
+    }
+
+    /// IPv6 with extension headers of every kind, in any order and number.
+    fn chain(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut frame = frames_with_checksums(payload).swap_remove(3);
+        let mut next = frame[20];
+        let mut headers = Vec::new();
+        for _ in 0..self.below(12) {
+            let (kind, len) = [(0, 8), (43, 16), (44, 8), (51, 12), (60, 24)][self.below(5)];
+            let mut header = vec![0; len];
+            header[0] = next;
+            header[1] = if kind == 51 { len / 4 - 2 } else { len / 8 - 1 } as u8;
+            if kind == 44 && self.below(2) == 0 {
+                header[2] = self.below(256) as u8;
+            }
+            headers.splice(0..0, header);
+            next = kind;
+        }
+        frame[20] = next;
+        frame.splice(54..54, headers);
+        frame
+    }
+
+    fn insert_tag(&mut self, frame: &mut Vec<u8>) {
+        let kind: u16 = if self.below(2) == 0 { 0x8100 } else { 0x88a8 };
+        let [high, low] = kind.to_be_bytes();
+        frame.splice(12..12, [high, low, 0, self.below(256) as u8]);
+    }
+}
+
+#[test]
+fn frames_that_no_rule_matches_pass_unchanged() {
+    // Emulated guests take milliseconds a frame.
+    let is_native = std::env::var("INJECTOR_TEST_KERNEL").is_ok_and(|kernel| kernel == "native");
+    let count = if is_native { 100_000 } else { 10_000 };
+    let text = "
+        name: narrow
+        rules:
+          - {direction: both, match: {protocol: udp, dst: 192.0.2.77, dst_port: 9}, drop: 100%}
+          - {direction: both, match: {src: '2001:db8:77::/64', src_port: [7, 100-200]}, drop: 50%}";
+    let (plan, ebpf) = load(text, 1);
+    let tables = Hook::ALL.map(|hook| plan.table(hook));
+    let xdp: &Xdp = ebpf.program(programs::XDP).unwrap().try_into().unwrap();
+    let hooks: [&SchedClassifier; 2] = [programs::DIVERT_EGRESS, programs::DIVERT_INGRESS]
+        .map(|name| ebpf.program(name).unwrap().try_into().unwrap());
+    let mut frames = Frames {
+        stream: Stream::new(seed()),
+        next: 0,
+    };
+    let (mut passed, mut unparseable) = (0, 0);
+    for _ in 0..count {
+        let frame = frames.frame();
+        let mut key = PacketKey::default();
+        match wire::parse(&frame[..], false, &mut key) {
+            Ok(_) if tables[0].find(&key).is_some() => continue,
+            Ok(_) => {}
+            Err(_) => unparseable += 1,
+        }
+        let mut out = vec![0; frame.len() + 64];
+        for hook in hooks {
+            let (verdict, len) = test_run(hook, &frame, &mut out);
+            assert_eq!((verdict, &out[..len]), (UNSPEC, &frame[..]), "{frame:02x?}");
+        }
+        let (verdict, len) = test_run(xdp, &frame, &mut out);
+        assert_eq!(
+            (verdict, &out[..len]),
+            (XDP_PASS, &frame[..]),
+            "{frame:02x?}"
+        );
+        passed += 1;
+    }
+    assert!(
+        passed > count * 9 / 10,
+        "{passed}: hardly a frame should match"
+    );
+    assert!(
+        unparseable > count / 100,
+        "{unparseable}: the frames must be bad enough"
+    );
+    assert!(plan.rules[0].spec.flags & flags::SPLIT != 0);
+}
+
+fn test_run<'a, P>(program: &P, frame: &'a [u8], out: &'a mut [u8]) -> (u32, usize)
+where
+    P: aya::TestRun<Opts<'a> = TestRunOptions<'a>, Result = aya::TestRunResult>,
+{
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(out),
+            ..TestRunOptions::new()
+        })
+        .unwrap();
+    (result.return_value, result.data_size_out as usize)
+}
