@@ -74,6 +74,8 @@ pub mod globals {
     pub const HAS_FQ: &str = "HAS_FQ";
     /// `u32`: an [`XdpMode`](super::XdpMode).
     pub const XDP_MODE: &str = "XDP_MODE";
+    /// `u32`: the longest frame that is one packet on the device's wire.
+    pub const FRAME_LEN_MAX: &str = "FRAME_LEN_MAX";
 }
 
 /// Where the rules that [`flags::XDP`] marks are decided, as the programs see it.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use injector_common::{
-    abi::{self, Context, FaultSpec, RETURN_MAGIC, XdpMode, flags},
+    abi::{self, Context, FaultSpec, RETURN_MAGIC, flags},
     fate,
 };
 
@@ -42,7 +42,7 @@ pub fn run(skb: Skb, direction: Direction) -> i32 {
     let Some(spec) = FAULTS.get(slot) else {
         return PASS;
     };
-    if xdp_has_decided(skb, spec) {
+    if spec.flags & flags::XDP != 0 && globals::xdp_decides(skb.len()) {
         return PASS;
     }
     if spec.flags & flags::EXEMPT != 0 {
@@ -84,15 +84,6 @@ fn find_rule(skb: Skb, direction: Direction) -> Option<u32> {
         Err(_) => record::path(|counters| counters.unparseable += 1),
     }
     None
-}
-
-/// Whether XDP has already decided this packet of a rule that only drops.
-#[inline(always)]
-fn xdp_has_decided(skb: Skb, spec: &FaultSpec) -> bool {
-    if spec.flags & flags::XDP == 0 || globals::xdp_mode() == XdpMode::Off as u32 {
-        return false;
-    }
-    globals::xdp_mode() == XdpMode::Native as u32 || skb.wire_packets() == 1
 }
 
 /// Sends a clone through the pair and consumes the original.

@@ -2,6 +2,7 @@
 //! treats these as constants and removes code that they exclude.
 
 use aya_ebpf::Global;
+use injector_common::abi::XdpMode;
 
 #[unsafe(no_mangle)]
 static DEV_IFINDEX: Global<u32> = Global::new(0);
@@ -15,6 +16,8 @@ static RAW_IP: Global<u32> = Global::new(0);
 static HAS_FQ: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static XDP_MODE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static FRAME_LEN_MAX: Global<u32> = Global::new(0);
 
 /// The device under fault.
 #[inline(always)]
@@ -46,8 +49,13 @@ pub fn has_fq() -> bool {
     HAS_FQ.load() != 0
 }
 
-/// An `injector_common::abi::XdpMode`.
+/// Whether XDP decides a frame of this length, in a rule that only drops.
+///
+/// Generic XDP also sees super-packets. Those are left to the pair, which splits them: a drop is one
+/// packet on the wire.
 #[inline(always)]
-pub fn xdp_mode() -> u32 {
-    XDP_MODE.load()
+pub fn xdp_decides(frame_len: u32) -> bool {
+    let mode = XDP_MODE.load();
+    mode == XdpMode::Native as u32
+        || mode == XdpMode::Generic as u32 && frame_len <= FRAME_LEN_MAX.load()
 }

@@ -9,7 +9,7 @@ use injector_common::{
     fate::{self, Fate},
 };
 
-use crate::{classify, frame::Frame, maps::FAULTS, record};
+use crate::{classify, frame::Frame, globals, maps::FAULTS, record};
 
 /// Drops or passes. What is no rule's, or not only a drop's, is left to the tc hook, which counts
 /// it.
@@ -25,14 +25,18 @@ pub fn run(ctx: &XdpContext) -> u32 {
 fn decide(ctx: &XdpContext) -> Option<Fate> {
     let slot = classify::find_rule(&frame(ctx), false, INGRESS).ok()??;
     let spec = FAULTS.get(slot)?;
-    if spec.flags & flags::XDP == 0 || record::lapsed() {
+    let frame_len = frame(ctx).len();
+    if spec.flags & flags::XDP == 0
+        || !globals::xdp_decides(frame_len as u32)
+        || record::lapsed()
+    {
         return None;
     }
     let n = record::advance(slot, 1)?;
     let fate = fate::decide(spec, n);
     record::rule(slot, |counters| {
         counters.matched += 1;
-        counters.bytes += frame(ctx).len() as u64;
+        counters.bytes += frame_len as u64;
         counters.dropped += u64::from(matches!(fate, Fate::Drop));
     });
     Some(fate)

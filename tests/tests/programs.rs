@@ -40,6 +40,7 @@ fn load(text: &str, seed: u64) -> (Plan, Ebpf) {
         raw_ip: false,
         has_fq: true,
         xdp: XdpMode::Generic,
+        frame_len_max: 1522,
     };
     let mut ebpf = object::load(&plan, special).unwrap();
     let mut deadline: Array<&mut MapData, u64> =

@@ -130,7 +130,7 @@ fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<S
     for hook in Hook::ALL.into_iter().filter(|hook| plan.uses(*hook)) {
         let entries: usize = plan.on(hook).map(|rule| rule.entries.len()).sum();
         steps.push(format!(
-            "on {device}{framing}: {hook} program, first in its chain ({}), {entries} match entries",
+            "on {device}{framing}: {hook} program ({}), {entries} match entries",
             match options.attach {
                 AttachPolicy::Auto => "tcx, or else clsact",
                 AttachPolicy::Tcx => "tcx",

@@ -131,7 +131,7 @@ pub(super) struct Device<'a> {
 }
 
 impl Device<'_> {
-    /// Attaches the program for `hook`, the first in its chain.
+    /// Attaches the program for `hook`, with tcx the first in its chain.
     pub(super) fn attach(
         &self,
         ebpf: &mut Ebpf,
@@ -183,7 +183,9 @@ impl Device<'_> {
         program.take_link(id)
     }
 
-    /// The kernel chooses a priority before all that exist.
+    /// The kernel chooses the priority: before all filters whose priority it chose, behind those
+    /// that were given one by hand. Taking priority 1 would be before these too, but would make
+    /// somebody else's `prio 1` of another kind fail.
     fn attach_clsact(
         &self,
         program: &mut SchedClassifier,

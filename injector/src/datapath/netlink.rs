@@ -33,6 +33,8 @@ pub struct Link {
     pub name: String,
     /// Its alias, empty where it has none.
     pub alias: String,
+    /// Its MTU.
+    pub mtu: u32,
     /// Its link type (`ARPHRD_*`).
     pub layer: LinkLayerType,
     /// The kind of a software device, such as `veth`.
@@ -205,6 +207,7 @@ fn link(message: LinkMessage) -> Link {
         index: message.header.index,
         name: String::new(),
         alias: String::new(),
+        mtu: 0,
         layer: message.header.link_layer_type,
         kind: None,
     };
@@ -212,6 +215,7 @@ fn link(message: LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::IfAlias(alias) => link.alias = alias,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind_name(&kind)),

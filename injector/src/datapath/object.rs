@@ -28,6 +28,8 @@ pub struct Specialisation {
     pub has_fq: bool,
     /// Where rules that only drop are decided on ingress.
     pub xdp: XdpMode,
+    /// The longest frame that is one packet on the device's wire.
+    pub frame_len_max: u32,
 }
 
 /// Creates the maps, fills them, and loads the programs that the plan needs. All of them at once:
@@ -41,6 +43,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
         (globals::XDP_MODE, special.xdp as u32),
+        (globals::FRAME_LEN_MAX, special.frame_len_max),
     ];
     let mut loader = EbpfLoader::new();
     for (name, value) in &constants {

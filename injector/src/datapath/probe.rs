@@ -1,15 +1,20 @@
 //! What this machine can do, found by trying it in a namespace of its own that ends with the
 //! probe.
 
+pub mod device;
+pub mod path;
+mod rtnl;
+
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions};
-use injector_common::abi::programs;
+use injector_common::abi::{XdpMode, programs};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
     Error, Result,
     netlink::{FqOptions, Netlink},
-    object,
+    object::{self, Specialisation},
 };
+use crate::{plan::Plan, profile};
 
 /// What the kernel offers.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -48,14 +53,37 @@ impl Support {
     }
 }
 
-/// Tries everything.
+/// Tries everything but the programs.
 pub fn features() -> Result<Features> {
+    in_scratch(|| try_all(&Netlink::open()?))
+}
+
+/// Has the kernel verify every program, attaching none.
+pub fn programs() -> Result<()> {
+    // Both directions, and a rule that XDP can decide: the plan that needs every program.
+    const PROFILE: &str = "name: probe\nrules: [{direction: both, drop: 1%}]";
+    let profile = profile::parse("probe", PROFILE).expect("a constant, and valid");
+    let plan = Plan::new(&profile, 0).expect("one rule fits");
+    let special = Specialisation {
+        device: 1,
+        near: 2,
+        far: 3,
+        raw_ip: false,
+        has_fq: true,
+        xdp: XdpMode::Native,
+        frame_len_max: 0,
+    };
+    object::load(&plan, special).map(|_| ())
+}
+
+/// Runs `work` in a namespace of its own, which ends with it.
+fn in_scratch<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         scope
             .spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET)
                     .map_err(|errno| Error::refused("create a network namespace", errno))?;
-                try_all(&Netlink::open()?)
+                work()
             })
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

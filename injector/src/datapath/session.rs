@@ -285,6 +285,7 @@ fn load(
         raw_ip: target.framing == Framing::RawIp,
         has_fq,
         xdp,
+        frame_len_max: target.frame_len_max(),
     };
     let mut ebpf = object::load(plan, special)?;
     if xdp == XdpMode::Off {

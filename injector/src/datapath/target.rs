@@ -52,6 +52,11 @@ impl Target {
         })
     }
 
+    /// The longest frame that is one packet on the wire: MTU, Ethernet header and two VLAN tags.
+    pub fn frame_len_max(&self) -> u32 {
+        self.link.mtu.saturating_add(14 + 2 * 4)
+    }
+
     /// Whether it is the loopback device.
     pub fn is_loopback(&self) -> bool {
         self.link.layer == LinkLayerType::Loopback

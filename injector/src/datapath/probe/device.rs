@@ -1,0 +1,195 @@
+//! What is attached to a device, by whomever.
+
+use std::io;
+
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::{
+    link::{LinkAttribute, LinkXdp, XdpAttached},
+    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+};
+
+use super::rtnl::Rtnl;
+use crate::{
+    datapath::{
+        Error, Netns, Result,
+        netlink::{Netlink, Qdisc},
+        target::Target,
+    },
+    plan::Hook,
+};
+
+/// How the names of our programs start.
+const OURS: &str = "injector_";
+
+/// A device, as it was found.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// The device.
+    pub target: Target,
+    /// Its MTU.
+    pub mtu: u32,
+    /// The kind of its root qdisc.
+    pub qdisc: String,
+    /// The XDP program on it: where it runs, and the kernel's number of it.
+    pub xdp: Option<(&'static str, u32)>,
+    /// Filters on its clsact or ingress qdisc.
+    pub filters: Vec<Program>,
+    /// Programs on its tcx hooks; `None` where they cannot be seen.
+    pub tcx: Option<Vec<Program>>,
+}
+
+/// A program or filter on a tc hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The hook.
+    pub hook: Hook,
+    /// Its name, or the kind of filter.
+    pub name: String,
+}
+
+impl Program {
+    /// Whether it is one of ours.
+    pub fn is_ours(&self) -> bool {
+        self.name.starts_with(OURS)
+    }
+}
+
+/// Looks at `device`; changes nothing, and needs no privileges but for tcx.
+pub fn device(netns: &Netns, device: &str) -> Result<Device> {
+    netns.run(|| {
+        let netlink = Netlink::open()?;
+        let target = Target::find(&netlink, netns, device)?;
+        let rtnl = Rtnl::open()?;
+        let (mtu, xdp) = link_details(&rtnl, target.link.index)?;
+        let qdiscs = netlink.qdiscs(target.link.index)?;
+        Ok(Device {
+            mtu,
+            xdp,
+            filters: filters(&rtnl, target.link.index, &qdiscs)?,
+            tcx: tcx(device),
+            qdisc: root(qdiscs),
+            target,
+        })
+    })
+}
+
+type Xdp = Option<(&'static str, u32)>;
+
+fn link_details(rtnl: &Rtnl, ifindex: u32) -> Result<(u32, Xdp)> {
+    let request = rtnl.handle.link().get().match_index(ifindex).execute();
+    let links: Vec<_> = rtnl.wait("read the interface", request.try_collect())?;
+    let (mut mtu, mut found) = (0, None);
+    for attribute in links.into_iter().flat_map(|link| link.attributes) {
+        match attribute {
+            LinkAttribute::Mtu(value) => mtu = value,
+            LinkAttribute::Xdp(parts) => found = xdp(&parts),
+            _ => {}
+        }
+    }
+    Ok((mtu, found))
+}
+
+fn xdp(parts: &[LinkXdp]) -> Xdp {
+    let mode = parts.iter().find_map(|part| match part {
+        LinkXdp::Attached(XdpAttached::Driver) => Some("native"),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("generic"),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some("in hardware"),
+        LinkXdp::Attached(XdpAttached::Multiple) => Some("in several modes"),
+        _ => None,
+    })?;
+    let id = parts.iter().find_map(|part| match part {
+        LinkXdp::ProgId(id)
+        | LinkXdp::DrvProgId(id)
+        | LinkXdp::SkbProgId(id)
+        | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    });
+    Some((mode, id.unwrap_or(0)))
+}
+
+fn root(qdiscs: Vec<Qdisc>) -> String {
+    let root = qdiscs
+        .into_iter()
+        .find(|qdisc| qdisc.parent == TcHandle::ROOT);
+    // Software devices start without one, and the kernel then lists nothing.
+    root.map_or_else(|| "noqueue".into(), |root| root.kind)
+}
+
+fn filters(rtnl: &Rtnl, ifindex: u32, qdiscs: &[Qdisc]) -> Result<Vec<Program>> {
+    let mut programs = Vec::new();
+    for hook in Hook::ALL {
+        let has_hook = |qdisc: &Qdisc| match qdisc.kind.as_str() {
+            "clsact" => true,
+            "ingress" => hook == Hook::Ingress,
+            _ => false,
+        };
+        if !qdiscs.iter().any(has_hook) {
+            continue;
+        }
+        let mut filters = rtnl.handle.traffic_filter(ifindex as i32);
+        let request = match hook {
+            Hook::Egress => filters.get().egress(),
+            Hook::Ingress => filters.get().ingress(),
+        };
+        let found: Vec<_> = rtnl.wait("list the filters", request.execute().try_collect())?;
+        let names = found.into_iter().filter_map(filter_name);
+        programs.extend(names.map(|name| Program { hook, name }));
+    }
+    Ok(programs)
+}
+
+/// A filter comes in two messages, of which the one for its chain has no options.
+fn filter_name(message: TcMessage) -> Option<String> {
+    let (mut kind, mut name, mut has_options) = (String::new(), None, false);
+    for attribute in message.attributes {
+        match attribute {
+            TcAttribute::Kind(value) => kind = value,
+            TcAttribute::Options(options) => {
+                has_options = true;
+                name = options.into_iter().find_map(|option| match option {
+                    TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    has_options.then(|| name.unwrap_or(kind))
+}
+
+/// `None` without privileges. A kernel without tcx has no programs on it.
+fn tcx(device: &str) -> Option<Vec<Program>> {
+    let mut programs = Vec::new();
+    for hook in Hook::ALL {
+        let side = match hook {
+            Hook::Egress => TcAttachType::Egress,
+            Hook::Ingress => TcAttachType::Ingress,
+        };
+        match SchedClassifier::query_tcx(device, side) {
+            Ok((_, found)) => programs.extend(found.into_iter().map(|program| {
+                let name = program.name_as_str().unwrap_or("unnamed").to_owned();
+                Program { hook, name }
+            })),
+            Err(error) if is_unsupported(&error) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(programs)
+}
+
+fn is_unsupported(error: &ProgramError) -> bool {
+    let error = Error::ebpf("query tcx", error);
+    // What a kernel says to an attach type, and to a program type, that it does not know.
+    matches!(error.errno(), Some(nix::libc::EINVAL))
+}
+
+/// The driver of a device of this process's namespace: `/sys` shows no other.
+pub fn driver(device: &str) -> io::Result<String> {
+    let link = std::fs::read_link(format!("/sys/class/net/{device}/device/driver"))?;
+    Ok(link
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned())
+}
