@@ -51,6 +51,9 @@ pub struct Global {
     /// Print nothing but results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Say more: before a run, every change that it will make
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
     /// Colour the output
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: When,

@@ -53,11 +53,33 @@ pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
     show(&plan, &args.interface, options, global)
 }
 
-/// Prints what a run would do, having looked at the device only.
+/// Prints what a run would do.
 pub(super) fn show(plan: &Plan, device: &str, options: Options, global: &Global) -> Outcome {
+    let answer = answer(plan, device, options, global)?;
+    if global.json {
+        print_json(&answer)?;
+        return Ok(0);
+    }
+    print(&text(&answer))
+}
+
+/// Says what a run is about to do.
+pub(super) fn say(
+    plan: &Plan,
+    device: &str,
+    options: Options,
+    global: &Global,
+) -> Result<(), Failure> {
+    let answer = answer(plan, device, options, global)?;
+    global.say(text(&answer));
+    Ok(())
+}
+
+/// Works out what a run would do, having looked at the device only.
+fn answer(plan: &Plan, device: &str, options: Options, global: &Global) -> Result<Answer, Failure> {
     let netns = global.netns();
     let target = netns.run(|| Target::find(&Netlink::open()?, &netns, device))?;
-    let answer = Answer {
+    Ok(Answer {
         schema: "injector.plan/v1",
         profile: plan.profile.clone(),
         seed: plan.seed,
@@ -65,12 +87,7 @@ pub(super) fn show(plan: &Plan, device: &str, options: Options, global: &Global)
         ifindex: target.link.index,
         steps: steps(plan, &target, &netns, options),
         rules: plan.rules.iter().map(describe).collect(),
-    };
-    if global.json {
-        print_json(&answer)?;
-        return Ok(0);
-    }
-    print(&text(&answer)?)
+    })
 }
 
 fn describe(rule: &PlannedRule) -> Described {
@@ -144,7 +161,7 @@ fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<S
     steps
 }
 
-fn text(answer: &Answer) -> Result<String, Failure> {
+fn text(answer: &Answer) -> String {
     let mut text = format!(
         "profile {} with seed {} on {} (ifindex {})\n\n",
         answer.profile, answer.seed, answer.device, answer.ifindex
@@ -166,7 +183,7 @@ fn text(answer: &Answer) -> Result<String, Failure> {
         &["RULE", "DIRECTION", "FAULTS", "ENTRIES", "PACKETS"],
         rows.collect(),
     );
-    Ok(text)
+    text
 }
 
 fn faults(asked: &Asked) -> String {

@@ -61,6 +61,9 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     if args.dry_run {
         return plan::show(&plan, &args.interface, options, global);
     }
+    if global.verbose {
+        plan::say(&plan, &args.interface, options, global)?;
+    }
     let signals = Signals::install()?;
     let session = Session::start(&global.netns(), &args.interface, &plan, options)?;
     announce(&plan, args, &session, global)?;

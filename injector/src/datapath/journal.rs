@@ -6,10 +6,16 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::programs::{TcAttachType, tc};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::kill,
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -207,6 +213,9 @@ pub enum Claim {
 impl Journal {
     /// Claims the device of `record`, which is written unless something is there already.
     pub fn claim(record: Record) -> Result<Claim> {
+        /// How long to look again where the lock's holder is no run: `status` reads under a lock.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let give_up = Instant::now() + PATIENCE;
         create_directory()?;
         let path = path_of(record.netns, record.ifindex);
         loop {
@@ -228,11 +237,16 @@ impl Journal {
                 // Its last owner deleted it between our opening and locking it.
                 Ok(_) => {}
                 Err((file, nix::Error::EWOULDBLOCK)) => {
-                    // It may be just being written, or about to be deleted.
-                    if let Some(record) = read_record(&file) {
-                        return Ok(Claim::Held(Box::new(record)));
+                    match read_record(&file) {
+                        Some(holder) if exists(holder.pid) || Instant::now() > give_up => {
+                            return Ok(Claim::Held(Box::new(holder)));
+                        }
+                        None if Instant::now() > give_up => {
+                            return Err(failed(nix::Error::EWOULDBLOCK.into()));
+                        }
+                        // Just being written, about to be deleted, or only being read.
+                        _ => thread::sleep(Duration::from_millis(5)),
                     }
-                    std::thread::sleep(std::time::Duration::from_millis(5));
                 }
                 Err((_, errno)) => return Err(failed(errno.into())),
             }
@@ -354,6 +368,11 @@ fn create_directory() -> Result<()> {
 
 fn path_of(netns: u64, ifindex: u32) -> PathBuf {
     Path::new(DIRECTORY).join(format!("{netns}-{ifindex}.json"))
+}
+
+/// Whether there is a process of that number.
+fn exists(pid: u32) -> bool {
+    kill(Pid::from_raw(pid as i32), None) != Err(nix::Error::ESRCH)
 }
 
 fn is_current(file: &File, path: &Path) -> bool {
