@@ -40,12 +40,11 @@ pub fn count(value: u64) -> String {
 /// A share in percent, to three significant digits.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
-    let digits = match value {
-        v if v >= 99.95 || v == 0.0 => 0,
-        v if v >= 10.0 => 1,
-        v if v >= 1.0 => 2,
-        _ => 3,
-    };
+    if value == 0.0 || value >= 99.95 {
+        return format!("{value:.0}%");
+    }
+    // 10.0 has one digit behind the point, 1.00 two, 0.100 three, 0.0100 four.
+    let digits = (2.0 - value.log10().floor()).max(0.0) as usize;
     format!("{value:.digits$}%")
 }
 
@@ -106,8 +105,8 @@ mod tests {
     #[test]
     fn shares_keep_three_digits() {
         assert_eq!(
-            [0.0, 0.00123, 0.0123, 0.123, 1.0].map(percent),
-            ["0%", "0.123%", "1.23%", "12.3%", "100%"]
+            [0.0, 1e-8, 0.00123, 0.0123, 0.123, 1.0].map(percent),
+            ["0%", "0.00000100%", "0.123%", "1.23%", "12.3%", "100%"]
         );
     }
 }
