@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod netns;
 pub mod object;
 pub mod pair;
+pub mod private_path;
 pub mod probe;
 pub mod session;
 mod sysctl;

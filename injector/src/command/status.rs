@@ -38,7 +38,7 @@ struct Run {
 
 pub(super) fn status(args: &Status, global: &Global) -> Outcome {
     let netns = global.netns();
-    let runs = journal::records(netns.inode()?)
+    let runs = journal::records(netns.id()?)
         .into_iter()
         .filter(|(record, _)| {
             args.interface

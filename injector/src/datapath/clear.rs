@@ -31,12 +31,12 @@ pub struct Cleared {
 
 /// Clears `device`, or every device of the namespace.
 pub fn clear(netns: &Netns, device: Option<&str>) -> Result<Vec<Cleared>> {
-    let inode = netns.inode()?;
+    let id = netns.id()?;
     let wanted = |record: &Record| device.is_none_or(|device| record.device == device);
     let mut cleared = Vec::new();
-    for (record, alive) in journal::records(inode) {
+    for (record, alive) in journal::records(id) {
         if wanted(&record) {
-            cleared.push(clear_run(netns, record, alive)?);
+            cleared.push(clear_run(netns, &record, alive)?);
         }
     }
     let orphans = netns.run(|| clear_orphans(&Netlink::open()?, device))?;
@@ -44,11 +44,11 @@ pub fn clear(netns: &Netns, device: Option<&str>) -> Result<Vec<Cleared>> {
     Ok(cleared)
 }
 
-fn clear_run(netns: &Netns, record: Record, alive: bool) -> Result<Cleared> {
+fn clear_run(netns: &Netns, record: &Record, alive: bool) -> Result<Cleared> {
     let device = record.device.clone();
     let stopped_pid = alive.then_some(record.pid);
     if alive {
-        stop(&record)?;
+        stop(record)?;
     }
     let undone = netns.run(|| match Journal::claim(record.clone())? {
         Claim::Stale(journal) => journal.undo(&Netlink::open()?),

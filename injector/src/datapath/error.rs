@@ -132,8 +132,8 @@ impl Error {
                 Some(format!("interfaces there: {}", existing.join(", ")))
             }
             Self::NotPermitted { .. } => Some(
-                "run it as root (sudo), or grant CAP_NET_ADMIN and CAP_BPF; entering another \
-                 namespace needs CAP_SYS_ADMIN"
+                "run it as root (sudo), or grant CAP_NET_ADMIN and CAP_BPF, and CAP_SYS_ADMIN for \
+                 namespaces"
                     .into(),
             ),
             Self::NoFq => Some(

@@ -19,7 +19,8 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Result, attach::Attached, counters::MapIds, netlink::Netlink, pair::ALIAS_PREFIX, sysctl,
+    Error, Result, attach::Attached, counters::MapIds, netlink::Netlink, netns::NetnsId,
+    pair::ALIAS_PREFIX, sysctl,
 };
 use crate::plan::{Hook, PlannedRule};
 
@@ -39,8 +40,8 @@ pub struct Record {
     pub device: String,
     /// Its index.
     pub ifindex: u32,
-    /// Its namespace, by inode number.
-    pub netns: u64,
+    /// Its namespace.
+    pub netns: NetnsId,
     /// The profile's name.
     pub profile: String,
     /// The seed.
@@ -255,12 +256,13 @@ impl Journal {
 
     fn claimed(file: Flock<File>, path: PathBuf, record: Record) -> Result<Claim> {
         match read_record(&file) {
-            Some(stale) => Ok(Claim::Stale(Box::new(Self {
+            // If not, another namespace had the number before, and what it held is gone with it.
+            Some(stale) if stale.netns.may_be(&record.netns) => Ok(Claim::Stale(Box::new(Self {
                 file,
                 path,
                 record: stale,
             }))),
-            None => {
+            _ => {
                 let mut journal = Self { file, path, record };
                 journal.save()?;
                 Ok(Claim::Free(Box::new(journal)))
@@ -339,7 +341,7 @@ impl Journal {
 }
 
 /// The records of the namespace, with whether their run is alive.
-pub fn records(netns: u64) -> Vec<(Record, bool)> {
+pub fn records(netns: NetnsId) -> Vec<(Record, bool)> {
     let Ok(entries) = fs::read_dir(DIRECTORY) else {
         return Vec::new();
     };
@@ -348,7 +350,7 @@ pub fn records(netns: u64) -> Vec<(Record, bool)> {
             let file = File::open(entry.ok()?.path()).ok()?;
             let record = read_record(&file)?;
             let alive = Flock::lock(file, FlockArg::LockSharedNonblock).is_err();
-            (record.netns == netns).then_some((record, alive))
+            record.netns.may_be(&netns).then_some((record, alive))
         })
         .collect();
     records.sort_by_key(|(record, _)| record.ifindex);
@@ -366,8 +368,8 @@ fn create_directory() -> Result<()> {
     }
 }
 
-fn path_of(netns: u64, ifindex: u32) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{netns}-{ifindex}.json"))
+fn path_of(netns: NetnsId, ifindex: u32) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{}-{ifindex}.json", netns.inode))
 }
 
 /// Whether there is a process of that number.

@@ -5,7 +5,7 @@
 
 mod fq;
 
-use std::{collections::HashMap, io};
+use std::{future::Future, io};
 
 pub use fq::FqOptions;
 use futures_util::TryStreamExt as _;
@@ -13,6 +13,7 @@ use netlink_packet_route::{
     link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
     tc::{TcAttribute, TcHandle, TcMessage, TcStats2},
 };
+use nix::libc;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use tokio::runtime::Runtime;
 
@@ -70,12 +71,30 @@ impl Netlink {
         Ok(Self { runtime, handle })
     }
 
+    /// What requests are made with.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Waits for the answer to `request`; `action` says what was attempted.
+    pub(super) fn wait<T>(
+        &self,
+        action: impl Into<String>,
+        request: impl Future<Output = std::result::Result<T, rtnetlink::Error>>,
+    ) -> Result<T> {
+        self.runtime.block_on(request).map_err(|error| {
+            let source = match &error {
+                rtnetlink::Error::NetlinkError(message) => message.to_io(),
+                other => io::Error::other(other.to_string()),
+            };
+            Error::refused(action, source)
+        })
+    }
+
     /// Every device.
     pub fn links(&self) -> Result<Vec<Link>> {
-        let links: Vec<_> = self
-            .runtime
-            .block_on(self.handle.link().get().execute().try_collect())
-            .map_err(|error| refused("list the network interfaces", error))?;
+        let request = self.handle.link().get().execute().try_collect::<Vec<_>>();
+        let links = self.wait("list the network interfaces", request)?;
         Ok(links.into_iter().map(link).collect())
     }
 
@@ -87,20 +106,17 @@ impl Netlink {
     /// Creates a veth pair and leaves it down.
     pub fn add_veth(&self, name: &str, peer: &str) -> Result<()> {
         let message = LinkVeth::new(name, peer).build();
-        self.runtime
-            .block_on(self.handle.link().add(message).execute())
-            .map_err(|error| refused(format!("create the veth pair {name}, {peer}"), error))
+        self.wait(
+            format!("create the veth pair {name}, {peer}"),
+            self.handle.link().add(message).execute(),
+        )
     }
 
     /// Deletes the device; no error where it is gone.
     pub fn delete_link(&self, index: u32) -> Result<()> {
-        match self
-            .runtime
-            .block_on(self.handle.link().del(index).execute())
-        {
-            Err(error) if errno(&error) == Some(nix::libc::ENODEV) => Ok(()),
-            other => other.map_err(|error| refused(format!("delete interface {index}"), error)),
-        }
+        let request = self.handle.link().del(index).execute();
+        let result = self.wait(format!("delete interface {index}"), request);
+        unless(result, &[libc::ENODEV])
     }
 
     /// Gives the pair's end its alias and its largest MTU, and takes ARP off it.
@@ -129,50 +145,40 @@ impl Netlink {
     }
 
     fn set(&self, link: &Link, message: LinkMessageBuilder<LinkUnspec>, verb: &str) -> Result<()> {
-        self.runtime
-            .block_on(self.handle.link().set(message.build()).execute())
-            .map_err(|error| refused(format!("{verb} interface {}", link.name), error))
+        let request = self.handle.link().set(message.build()).execute();
+        self.wait(format!("{verb} interface {}", link.name), request)
     }
 
     /// The device's queueing disciplines.
     pub fn qdiscs(&self, ifindex: u32) -> Result<Vec<Qdisc>> {
-        let request = self.handle.qdisc().get().index(ifindex as i32);
-        let found: Vec<TcMessage> = self
-            .runtime
-            .block_on(request.execute().try_collect())
-            .map_err(|error| refused(format!("list the qdiscs of interface {ifindex}"), error))?;
+        let request = self.handle.qdisc().get().index(ifindex as i32).execute();
+        let found: Vec<TcMessage> = self.wait(
+            format!("list the qdiscs of interface {ifindex}"),
+            request.try_collect(),
+        )?;
         // Kernels without strict checking answer with every device's.
-        Ok(found
-            .into_iter()
-            .filter(|m| m.header.index == ifindex as i32)
-            .map(qdisc)
-            .collect())
+        let ours = |message: &TcMessage| message.header.index == ifindex as i32;
+        Ok(found.into_iter().filter(ours).map(qdisc).collect())
     }
 
     /// Makes fq the device's root.
     pub fn add_fq(&self, link: &Link, options: &FqOptions) -> Result<()> {
-        match self
-            .runtime
-            .block_on(fq::add(self.handle.clone(), link.index, options))
-        {
-            Err(error) if errno(&error) == Some(nix::libc::ENOENT) => Err(Error::NoFq),
-            other => {
-                other.map_err(|error| refused(format!("add fq to interface {}", link.name), error))
-            }
+        let request = fq::add(self.handle.clone(), link.index, options);
+        let result = self.wait(format!("add fq to interface {}", link.name), request);
+        match result {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Err(Error::NoFq),
+            other => other,
         }
     }
 
     /// Whether anyone has filters on the device's clsact qdisc.
     pub fn has_filters(&self, ifindex: u32) -> Result<bool> {
         let mut filters = self.handle.traffic_filter(ifindex as i32);
-        let requests = [filters.get().ingress(), filters.get().egress()];
-        for request in requests {
-            let found: Vec<TcMessage> = self
-                .runtime
-                .block_on(request.execute().try_collect())
-                .map_err(|error| {
-                    refused(format!("list the filters of interface {ifindex}"), error)
-                })?;
+        for request in [filters.get().ingress(), filters.get().egress()] {
+            let found: Vec<TcMessage> = self.wait(
+                format!("list the filters of interface {ifindex}"),
+                request.execute().try_collect(),
+            )?;
             if !found.is_empty() {
                 return Ok(true);
             }
@@ -180,25 +186,33 @@ impl Netlink {
         Ok(false)
     }
 
-    /// Removes the device's clsact qdisc.
+    /// Removes the device's clsact qdisc; no error where it is gone.
     pub fn delete_clsact(&self, ifindex: u32) -> Result<()> {
         let mut request = self.handle.qdisc().del(ifindex as i32);
-        request.message_mut().header.parent = TcHandle {
-            major: 0xffff,
-            minor: 0xfff1,
-        };
-        match self.runtime.block_on(request.execute()) {
-            Err(error)
-                if matches!(
-                    errno(&error),
-                    Some(nix::libc::ENODEV | nix::libc::ENOENT | nix::libc::EINVAL)
-                ) =>
-            {
-                Ok(())
-            }
-            other => other
-                .map_err(|error| refused(format!("remove clsact from interface {ifindex}"), error)),
+        request.message_mut().header.parent = TC_H_CLSACT;
+        let action = format!("remove clsact from interface {ifindex}");
+        let result = self.wait(action, request.execute());
+        unless(result, &[libc::ENODEV, libc::ENOENT, libc::EINVAL])
+    }
+}
+
+/// The parent of clsact (linux/pkt_sched.h).
+const TC_H_CLSACT: TcHandle = TcHandle {
+    major: 0xffff,
+    minor: 0xfff1,
+};
+
+/// Takes the errors that say that the work is done already for success.
+fn unless(result: Result<()>, done_already: &[i32]) -> Result<()> {
+    match result {
+        Err(error)
+            if error
+                .errno()
+                .is_some_and(|errno| done_already.contains(&errno)) =>
+        {
+            Ok(())
         }
+        other => other,
     }
 }
 
@@ -253,24 +267,4 @@ fn qdisc(message: TcMessage) -> Qdisc {
         }
     }
     qdisc
-}
-
-/// The devices by index.
-pub fn by_index(links: Vec<Link>) -> HashMap<u32, Link> {
-    links.into_iter().map(|link| (link.index, link)).collect()
-}
-
-fn refused(action: impl Into<String>, error: rtnetlink::Error) -> Error {
-    let source = match &error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    };
-    Error::refused(action, source)
-}
-
-fn errno(error: &rtnetlink::Error) -> Option<i32> {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io().raw_os_error(),
-        _ => None,
-    }
 }

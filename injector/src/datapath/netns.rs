@@ -4,14 +4,19 @@ use std::{
     fmt,
     fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     panic,
     path::{Path, PathBuf},
     str::FromStr,
     thread,
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    libc,
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
+use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
 
@@ -63,6 +68,47 @@ impl fmt::Display for Netns {
     }
 }
 
+/// What tells a namespace from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetnsId {
+    /// The inode number of its file. Used again once the namespace is gone.
+    pub inode: u64,
+    /// The kernel's cookie (Linux 5.14), never used again until the next boot.
+    pub cookie: Option<u64>,
+}
+
+impl NetnsId {
+    /// Whether both may be the same namespace: where one cookie is unknown, inodes decide.
+    pub fn may_be(&self, other: &Self) -> bool {
+        let cookies_agree = match (self.cookie, other.cookie) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        self.inode == other.inode && cookies_agree
+    }
+}
+
+/// The cookie of the calling thread's namespace.
+fn cookie() -> Result<Option<u64>> {
+    /// asm-generic/socket.h; libc has no constant for it.
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let refused = |errno| Error::refused("open a socket", errno);
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None).map_err(refused)?;
+    let (mut cookie, mut len) = (0u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: the pointers are to an integer of the length given, which outlive the call.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    Ok((code == 0).then_some(cookie))
+}
+
 impl Netns {
     /// Runs `work` inside the namespace, on a thread of its own that ends with it: neither a file
     /// nor a socket of ours keeps the namespace alive afterwards.
@@ -96,14 +142,17 @@ impl Netns {
         })
     }
 
-    /// The namespace's inode number, by which the kernel tells namespaces apart.
-    pub fn inode(&self) -> Result<u64> {
+    /// What tells the namespace from all others.
+    pub fn id(&self) -> Result<NetnsId> {
         let path = match self {
             Self::Current => Path::new("/proc/self/ns/net"),
             Self::Path { path, .. } => path,
         };
         let metadata = std::fs::metadata(path).map_err(|error| self.missing(error))?;
-        Ok(metadata.ino())
+        let inode = metadata.ino();
+        // Being told needs entering, and so more privileges than some commands have.
+        let cookie = self.run(cookie).unwrap_or(None);
+        Ok(NetnsId { inode, cookie })
     }
 
     fn missing(&self, source: io::Error) -> Error {

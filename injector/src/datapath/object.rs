@@ -111,7 +111,7 @@ fn fill(ebpf: &mut Ebpf, plan: &Plan) -> Result<()> {
     let mut tables: Array<&mut MapData, RuleTable> = array(ebpf, maps::RULES)?;
     for hook in Hook::ALL {
         tables
-            .set(hook.table(), &*plan.table(hook), 0)
+            .set(hook.table(), *plan.table(hook), 0)
             .map_err(failed)?;
     }
     let mut faults: Array<&mut MapData, FaultSpec> = array(ebpf, maps::FAULTS)?;

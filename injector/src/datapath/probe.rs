@@ -2,8 +2,6 @@
 //! probe.
 
 pub mod device;
-pub mod path;
-mod rtnl;
 
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions};
 use injector_common::abi::{XdpMode, programs};
@@ -71,7 +69,7 @@ pub fn programs() -> Result<()> {
         raw_ip: false,
         has_fq: true,
         xdp: XdpMode::Native,
-        frame_len_max: 0,
+        frame_len_max: 1514,
     };
     object::load(&plan, special).map(|_| ())
 }

@@ -16,6 +16,7 @@ use super::{
     journal::{self, Claim, Journal, Record, Undo},
     lease::Lease,
     netlink::Netlink,
+    netns::NetnsId,
     object::{self, Specialisation},
     pair::Pair,
     sysctl,
@@ -64,11 +65,11 @@ impl Session {
     /// Puts `plan` into force on `device`. If a step fails, the steps before it are undone.
     pub fn start(netns: &Netns, device: &str, plan: &Plan, options: Options) -> Result<Self> {
         capability::require_for_run()?;
-        let inode = netns.inode()?;
+        let id = netns.id()?;
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
-            let mut journal = claim(&netlink, &target, inode, plan)?;
+            let mut journal = claim(&netlink, &target, id, plan)?;
             match assemble(netns, &netlink, target, plan, options, &mut journal) {
                 Ok(mut session) => {
                     session.journal = Some(journal);
@@ -178,7 +179,7 @@ impl Drop for Session {
 }
 
 /// Claims the device, cleaning up after a killed run.
-fn claim(netlink: &Netlink, target: &Target, netns: u64, plan: &Plan) -> Result<Journal> {
+fn claim(netlink: &Netlink, target: &Target, netns: NetnsId, plan: &Plan) -> Result<Journal> {
     let record = new_record(target, netns, plan);
     match Journal::claim(record.clone())? {
         Claim::Free(journal) => Ok(*journal),
@@ -191,7 +192,7 @@ fn claim(netlink: &Netlink, target: &Target, netns: u64, plan: &Plan) -> Result<
     }
 }
 
-fn new_record(target: &Target, netns: u64, plan: &Plan) -> Record {
+fn new_record(target: &Target, netns: NetnsId, plan: &Plan) -> Record {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -295,7 +296,10 @@ fn load(
         Ok(attached) => Ok((ebpf, Some(attached))),
         // Not this driver, not at this MTU, or not beside that other program.
         Err(_) if policy == XdpPolicy::Auto => {
-            let without = Specialisation { xdp: XdpMode::Off, ..special };
+            let without = Specialisation {
+                xdp: XdpMode::Off,
+                ..special
+            };
             Ok((object::load(plan, without)?, None))
         }
         Err(error) => Err(error),

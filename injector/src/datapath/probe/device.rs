@@ -2,14 +2,13 @@
 
 use std::io;
 
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, loaded_programs};
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
     link::{LinkAttribute, LinkXdp, XdpAttached},
-    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+    tc::{TcAttribute, TcFilterBpfOption, TcFilterU32Option, TcHandle, TcMessage, TcOption},
 };
 
-use super::rtnl::Rtnl;
 use crate::{
     datapath::{
         Error, Netns, Result,
@@ -27,16 +26,34 @@ const OURS: &str = "injector_";
 pub struct Device {
     /// The device.
     pub target: Target,
-    /// Its MTU.
-    pub mtu: u32,
     /// The kind of its root qdisc.
     pub qdisc: String,
-    /// The XDP program on it: where it runs, and the kernel's number of it.
-    pub xdp: Option<(&'static str, u32)>,
+    /// The XDP program on it.
+    pub xdp: Option<XdpProgram>,
     /// Filters on its clsact or ingress qdisc.
     pub filters: Vec<Program>,
     /// Programs on its tcx hooks; `None` where they cannot be seen.
     pub tcx: Option<Vec<Program>>,
+}
+
+/// A program on the XDP hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Where it runs, such as `native`.
+    pub mode: &'static str,
+    /// Its name; absent where it cannot be seen.
+    pub name: Option<String>,
+}
+
+impl XdpProgram {
+    /// Whether it is ours.
+    pub fn is_ours(&self) -> bool {
+        self.name
+            .as_ref()
+            .is_some_and(|name| name.starts_with(OURS))
+    }
 }
 
 /// A program or filter on a tc hook.
@@ -60,13 +77,11 @@ pub fn device(netns: &Netns, device: &str) -> Result<Device> {
     netns.run(|| {
         let netlink = Netlink::open()?;
         let target = Target::find(&netlink, netns, device)?;
-        let rtnl = Rtnl::open()?;
-        let (mtu, xdp) = link_details(&rtnl, target.link.index)?;
+        let xdp = attached_xdp(&netlink, target.link.index)?;
         let qdiscs = netlink.qdiscs(target.link.index)?;
         Ok(Device {
-            mtu,
             xdp,
-            filters: filters(&rtnl, target.link.index, &qdiscs)?,
+            filters: filters(&netlink, target.link.index, &qdiscs)?,
             tcx: tcx(device),
             qdisc: root(qdiscs),
             target,
@@ -74,23 +89,17 @@ pub fn device(netns: &Netns, device: &str) -> Result<Device> {
     })
 }
 
-type Xdp = Option<(&'static str, u32)>;
-
-fn link_details(rtnl: &Rtnl, ifindex: u32) -> Result<(u32, Xdp)> {
-    let request = rtnl.handle.link().get().match_index(ifindex).execute();
-    let links: Vec<_> = rtnl.wait("read the interface", request.try_collect())?;
-    let (mut mtu, mut found) = (0, None);
-    for attribute in links.into_iter().flat_map(|link| link.attributes) {
-        match attribute {
-            LinkAttribute::Mtu(value) => mtu = value,
-            LinkAttribute::Xdp(parts) => found = xdp(&parts),
-            _ => {}
-        }
-    }
-    Ok((mtu, found))
+fn attached_xdp(netlink: &Netlink, ifindex: u32) -> Result<Option<XdpProgram>> {
+    let request = netlink.handle().link().get().match_index(ifindex).execute();
+    let links: Vec<_> = netlink.wait("read the interface", request.try_collect())?;
+    let mut attributes = links.into_iter().flat_map(|link| link.attributes);
+    Ok(attributes.find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(parts) => xdp(&parts),
+        _ => None,
+    }))
 }
 
-fn xdp(parts: &[LinkXdp]) -> Xdp {
+fn xdp(parts: &[LinkXdp]) -> Option<XdpProgram> {
     let mode = parts.iter().find_map(|part| match part {
         LinkXdp::Attached(XdpAttached::Driver) => Some("native"),
         LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("generic"),
@@ -105,7 +114,19 @@ fn xdp(parts: &[LinkXdp]) -> Xdp {
         | LinkXdp::HwProgId(id) => Some(*id),
         _ => None,
     });
-    Some((mode, id.unwrap_or(0)))
+    let id = id.unwrap_or(0);
+    Some(XdpProgram {
+        id,
+        mode,
+        name: program_name(id),
+    })
+}
+
+fn program_name(id: u32) -> Option<String> {
+    let program = loaded_programs()
+        .flatten()
+        .find(|program| program.id() == id)?;
+    program.name_as_str().map(str::to_owned)
 }
 
 fn root(qdiscs: Vec<Qdisc>) -> String {
@@ -116,7 +137,7 @@ fn root(qdiscs: Vec<Qdisc>) -> String {
     root.map_or_else(|| "noqueue".into(), |root| root.kind)
 }
 
-fn filters(rtnl: &Rtnl, ifindex: u32, qdiscs: &[Qdisc]) -> Result<Vec<Program>> {
+fn filters(netlink: &Netlink, ifindex: u32, qdiscs: &[Qdisc]) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for hook in Hook::ALL {
         let has_hook = |qdisc: &Qdisc| match qdisc.kind.as_str() {
@@ -127,35 +148,39 @@ fn filters(rtnl: &Rtnl, ifindex: u32, qdiscs: &[Qdisc]) -> Result<Vec<Program>> 
         if !qdiscs.iter().any(has_hook) {
             continue;
         }
-        let mut filters = rtnl.handle.traffic_filter(ifindex as i32);
+        let mut filters = netlink.handle().traffic_filter(ifindex as i32);
         let request = match hook {
             Hook::Egress => filters.get().egress(),
             Hook::Ingress => filters.get().ingress(),
         };
-        let found: Vec<_> = rtnl.wait("list the filters", request.execute().try_collect())?;
+        let found: Vec<_> = netlink.wait("list the filters", request.execute().try_collect())?;
         let names = found.into_iter().filter_map(filter_name);
         programs.extend(names.map(|name| Program { hook, name }));
     }
     Ok(programs)
 }
 
-/// A filter comes in two messages, of which the one for its chain has no options.
+/// The name of a filter, or its kind. Other messages speak of chains and hash tables: they have no
+/// options, or a size.
 fn filter_name(message: TcMessage) -> Option<String> {
-    let (mut kind, mut name, mut has_options) = (String::new(), None, false);
+    let (mut kind, mut options) = (String::new(), Vec::new());
     for attribute in message.attributes {
         match attribute {
             TcAttribute::Kind(value) => kind = value,
-            TcAttribute::Options(options) => {
-                has_options = true;
-                name = options.into_iter().find_map(|option| match option {
-                    TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
-                    _ => None,
-                });
-            }
+            TcAttribute::Options(values) => options = values,
             _ => {}
         }
     }
-    has_options.then(|| name.unwrap_or(kind))
+    let is_table =
+        |option: &TcOption| matches!(option, TcOption::U32(TcFilterU32Option::Divisor(_)));
+    if options.is_empty() || options.iter().any(is_table) {
+        return None;
+    }
+    let name = options.into_iter().find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
+        _ => None,
+    });
+    Some(name.unwrap_or(kind))
 }
 
 /// `None` without privileges. A kernel without tcx has no programs on it.

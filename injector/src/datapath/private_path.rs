@@ -18,7 +18,6 @@ use nix::{
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use super::rtnl::Rtnl;
 use crate::datapath::{Error, Netns, Result, netlink::Netlink};
 
 /// The device's name, on both ends.
@@ -74,7 +73,7 @@ impl PrivatePath {
             far: new_namespace()?,
         };
         let far = path.far.as_raw_fd();
-        path.netns(End::Near).run(|| join(&Rtnl::open()?, far))?;
+        path.netns(End::Near).run(|| join(&Netlink::open()?, far))?;
         for end in [End::Near, End::Far] {
             path.netns(end).run(|| configure(end))?;
         }
@@ -132,7 +131,7 @@ fn new_namespace() -> Result<File> {
 }
 
 /// Creates the pair, its peer in the namespace behind `far`.
-fn join(rtnl: &Rtnl, far: RawFd) -> Result<()> {
+fn join(netlink: &Netlink, far: RawFd) -> Result<()> {
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(DEVICE)
         .address(End::Far.mac().to_vec())
@@ -142,8 +141,8 @@ fn join(rtnl: &Rtnl, far: RawFd) -> Result<()> {
         .address(End::Near.mac().to_vec())
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
-    let request = rtnl.handle.link().add(message).execute();
-    rtnl.wait("create a veth pair between two namespaces", request)
+    let request = netlink.handle().link().add(message).execute();
+    netlink.wait("create a veth pair between two namespaces", request)
 }
 
 /// Brings the end up, inside its namespace.
@@ -158,18 +157,18 @@ fn configure(end: End) -> Result<()> {
         ));
     };
     netlink.bring_up(&link)?;
-    let (rtnl, other) = (Rtnl::open()?, end.other());
-    let address = rtnl
-        .handle
+    let other = end.other();
+    let address = netlink
+        .handle()
         .address()
         .add(link.index, end.address().into(), 24);
-    rtnl.wait("add an address", address.execute())?;
+    netlink.wait("add an address", address.execute())?;
     // What is measured is the profile, not whether ARP survives it.
-    let neighbour = rtnl
-        .handle
+    let neighbour = netlink
+        .handle()
         .neighbours()
         .add(link.index, other.address().into());
-    rtnl.wait(
+    netlink.wait(
         "add a neighbour",
         neighbour.link_layer_address(&other.mac()).execute(),
     )

@@ -1,0 +1,102 @@
+//! What killed runs left, and runs that live.
+
+use std::{fs, io};
+
+use super::Check;
+use crate::datapath::{
+    Netns, Result,
+    journal::{self, Record},
+    netlink::Netlink,
+    pair::ALIAS_PREFIX,
+};
+
+const NAME: &str = "leftovers";
+
+pub(super) fn checks(netns: &Netns) -> Vec<Check> {
+    match look(netns) {
+        Ok(checks) => checks,
+        Err(error) => vec![Check::note(NAME, format!("not looked for: {error}"))],
+    }
+}
+
+fn look(netns: &Netns) -> Result<Vec<Check>> {
+    let records = journal::records(netns.id()?);
+    let links = netns.run(|| Netlink::open()?.links())?;
+    let pairs: Vec<_> = links
+        .into_iter()
+        .filter(|link| link.alias.starts_with(ALIAS_PREFIX) && link.name.ends_with('n'))
+        .map(|link| (pair_owner(&link.name), link.name))
+        .collect();
+    Ok(found(&records, &pairs))
+}
+
+/// The index of the device that a pair's end belongs to: `inj7n` is of device 7.
+fn pair_owner(name: &str) -> Option<u32> {
+    name.strip_prefix("inj")?.strip_suffix('n')?.parse().ok()
+}
+
+fn found(records: &[(Record, bool)], pairs: &[(Option<u32>, String)]) -> Vec<Check> {
+    let mut checks: Vec<_> = records.iter().map(run).collect();
+    // Unprivileged, the records cannot be read, and every pair looks like one without.
+    if !is_readable() {
+        let directory = journal::DIRECTORY;
+        let detail = format!("not looked for: {directory} can be read by root alone");
+        checks.push(Check::note(NAME, detail));
+        return checks;
+    }
+    let is_owned = |owner| {
+        records
+            .iter()
+            .any(|(record, _)| Some(record.ifindex) == owner)
+    };
+    checks.extend(
+        pairs
+            .iter()
+            .filter(|(owner, _)| !is_owned(*owner))
+            .map(|(_, name)| {
+                let detail = format!("the veth pair {name} belongs to no run");
+                Check::note(NAME, detail).remedy("`injector clear --all`")
+            }),
+    );
+    if !checks.iter().any(|check| check.check == NAME) {
+        checks.push(Check::ok(NAME, "none"));
+    }
+    checks
+}
+
+/// A run that lives, or what a killed one left.
+fn run((record, alive): &(Record, bool)) -> Check {
+    let Record {
+        device,
+        profile,
+        pid,
+        ..
+    } = record;
+    let clear = format!("`injector clear -i {device}`");
+    if *alive {
+        let detail = format!("{device} is under profile {profile}, by pid {pid}");
+        Check::note("run", detail).remedy(format!("{clear} ends it"))
+    } else {
+        Check::note(NAME, format!("a killed run left its traces on {device}")).remedy(clear)
+    }
+}
+
+/// Whether the records could be read; without a directory there are none.
+fn is_readable() -> bool {
+    match fs::read_dir(journal::DIRECTORY) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_names_the_device_that_it_belongs_to() {
+        assert_eq!(pair_owner("inj7n"), Some(7));
+        assert_eq!(pair_owner("inj7f"), None);
+        assert_eq!(pair_owner("inject0n"), None);
+    }
+}
