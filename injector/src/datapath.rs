@@ -20,9 +20,11 @@ pub mod probe;
 pub mod session;
 mod sysctl;
 pub mod target;
+pub mod undo;
 
-pub use attach::{AttachPolicy, Attached, Via, XdpPolicy};
+pub use attach::{AttachPolicy, XdpPolicy};
 pub use error::Error;
+pub use journal::{Attached, Via};
 pub use netns::Netns;
 pub use session::{Options, Session};
 

@@ -6,6 +6,7 @@ mod datagrams;
 mod echo;
 mod measure;
 mod progress;
+mod setting;
 mod signals;
 mod snmp;
 mod text;
@@ -15,10 +16,7 @@ use std::{thread, time::Duration};
 use serde::Serialize;
 
 use self::{
-    asked::Asked,
-    measure::{Measured, Setting},
-    progress::Progress,
-    signals::Signals,
+    asked::Asked, measure::Measured, progress::Progress, setting::Setting, signals::Signals,
 };
 use super::{Outcome, load_profile, print, print_json, work_out};
 use crate::{
@@ -29,9 +27,9 @@ use crate::{
         counters::Snapshot,
         journal::{self, RecordedRule},
         netlink::Netlink,
-        pair::ALIAS_PREFIX,
         private_path::{self, DEVICE, End, PrivatePath},
         probe, session,
+        undo::ALIAS_PREFIX,
     },
     error::{Code, Failure},
     observe::report::Achieved,
@@ -135,10 +133,10 @@ impl Show<'_> {
         let path = PrivatePath::build()?;
         let setting = Setting::new(&path, self.plan, self.signals);
         let progress = Progress::new(self.global.quiet || self.global.json);
-        let before = setting.measure("before the faults", &progress)?;
+        let before = measure::measure(&setting, "before the faults", &progress)?;
         let (during, last) = self.measure_during(&path, &setting, &progress)?;
         let left = leftovers(&path.netns(End::Near))?;
-        let after = setting.measure("after the faults", &progress)?;
+        let after = measure::measure(&setting, "after the faults", &progress)?;
         drop(progress);
         let rules: Vec<RecordedRule> = self.plan.rules.iter().map(Into::into).collect();
         self.present(&Answer {
@@ -192,7 +190,7 @@ impl Show<'_> {
         let near = path.netns(End::Near);
         let mut session = Session::start(&near, DEVICE, self.plan, Options::default())?;
         let measured = thread::scope(|scope| {
-            let measuring = scope.spawn(|| setting.measure("under the faults", progress));
+            let measuring = scope.spawn(|| measure::measure(setting, "under the faults", progress));
             let mut steps: u128 = 0;
             while !measuring.is_finished() {
                 if steps.is_multiple_of(session::RENEWAL.as_millis() / STEP.as_millis()) {

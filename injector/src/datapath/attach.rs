@@ -11,15 +11,15 @@ use aya::{
 };
 use clap::ValueEnum;
 use injector_common::abi::{XdpMode, programs};
-use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Result,
-    journal::{Journal, Undo},
+    journal::{Attached, Journal, Via},
     netlink::Netlink,
     object,
     pair::Pair,
     target::{Framing, Target},
+    undo::Undo,
 };
 use crate::plan::{Hook, Plan};
 
@@ -47,40 +47,6 @@ pub enum XdpPolicy {
     Generic,
     /// At the tc hook.
     Off,
-}
-
-/// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Via {
-    /// A tcx link.
-    Tcx,
-    /// A cls_bpf filter on clsact.
-    Clsact,
-    /// XDP in the driver.
-    XdpNative,
-    /// Generic XDP.
-    XdpGeneric,
-}
-
-impl std::fmt::Display for Via {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Tcx => "tcx",
-            Self::Clsact => "clsact",
-            Self::XdpNative => "XDP (native)",
-            Self::XdpGeneric => "XDP (generic)",
-        })
-    }
-}
-
-/// A hook of the device, and how our program is attached to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attached {
-    /// The hook.
-    pub hook: Hook,
-    /// The way.
-    pub via: Via,
 }
 
 /// The links that hold our programs on the device. Dropping them, inside the device's namespace,

@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::{
     Error, Netns, Result,
-    journal::{self, Claim, Journal, Record, Undo},
+    journal::{self, Claim, Journal, Record},
     netlink::Netlink,
-    pair::ALIAS_PREFIX,
+    undo::{ALIAS_PREFIX, Undo},
 };
 
 /// What was cleared on one device.

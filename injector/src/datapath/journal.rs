@@ -10,188 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::programs::{TcAttachType, tc};
 use nix::{
     fcntl::{Flock, FlockArg},
     sys::signal::kill,
     unistd::Pid,
 };
-use serde::{Deserialize, Serialize};
 
-use super::{
-    Error, Result, attach::Attached, counters::MapIds, netlink::Netlink, netns::NetnsId,
-    pair::ALIAS_PREFIX, sysctl,
-};
-use crate::plan::{Hook, PlannedRule};
+use super::{Error, Result, netlink::Netlink, netns::NetnsId, undo::Undo};
+
+mod record;
+
+pub use record::{Attached, Record, RecordedRule, SCHEMA, Via};
 
 /// Where the files are.
 pub const DIRECTORY: &str = "/run/injector";
-/// The format's name and version.
-pub const SCHEMA: &str = "injector.state/v1";
-
-/// A run, as others see it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// [`SCHEMA`].
-    pub schema: String,
-    /// The process.
-    pub pid: u32,
-    /// The device.
-    pub device: String,
-    /// Its index.
-    pub ifindex: u32,
-    /// Its namespace.
-    pub netns: NetnsId,
-    /// The profile's name.
-    pub profile: String,
-    /// The seed.
-    pub seed: u64,
-    /// When it started, in seconds since 1970.
-    pub started: u64,
-    /// The rules, in the order of their slots.
-    pub rules: Vec<RecordedRule>,
-    /// Where it is attached; empty until it is.
-    pub attached: Vec<Attached>,
-    /// The maps that hold the counters, once loaded.
-    pub maps: Option<MapIds>,
-    /// What to undo, in the order in which it was done.
-    pub undo: Vec<Undo>,
-}
-
-/// What `status` needs to know of a rule.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RecordedRule {
-    /// The rule's name.
-    pub name: String,
-    /// Its direction.
-    pub hook: Hook,
-    /// The odds of a drop in units of 2^-32.
-    pub drop_odds: u64,
-    /// The odds of a corruption.
-    pub corrupt_odds: u64,
-    /// The odds of a duplicate.
-    pub duplicate_odds: u64,
-    /// The shortest delay in ns.
-    pub delay_min_ns: u64,
-    /// The longest delay minus the shortest, in ns.
-    pub delay_span_ns: u64,
-}
-
-impl From<&PlannedRule> for RecordedRule {
-    fn from(rule: &PlannedRule) -> Self {
-        Self {
-            name: rule.name.clone(),
-            hook: rule.hook,
-            drop_odds: rule.spec.drop_odds,
-            corrupt_odds: rule.spec.corrupt_odds,
-            duplicate_odds: rule.spec.duplicate_odds,
-            delay_min_ns: rule.spec.delay_min_ns,
-            delay_span_ns: rule.spec.delay_span_ns,
-        }
-    }
-}
-
-/// One change, described so that anybody can undo it, twice if need be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Undo {
-    /// The private pair, by the name of its near end.
-    DeletePair {
-        /// The name.
-        near: String,
-    },
-    /// A setting that had another value.
-    RestoreSysctl {
-        /// Its file.
-        path: PathBuf,
-        /// The value before.
-        value: String,
-    },
-    /// The device's clsact qdisc, unless others have come to use it.
-    DeleteClsact {
-        /// The device.
-        ifindex: u32,
-    },
-    /// Our cls_bpf filter.
-    DetachFilter {
-        /// The device.
-        device: String,
-        /// The direction.
-        hook: Hook,
-        /// The program, by name.
-        program: String,
-    },
-}
-
-impl Undo {
-    /// Undoes the change; does nothing where it is undone already. Returns whether there was
-    /// something to undo.
-    pub fn apply(&self, netlink: &Netlink) -> Result<bool> {
-        match self {
-            Self::DeletePair { near } => match netlink.find_link(near)? {
-                Some(link) if link.alias.is_empty() || link.alias.starts_with(ALIAS_PREFIX) => {
-                    netlink.delete_link(link.index).map(|()| true)
-                }
-                _ => Ok(false),
-            },
-            Self::RestoreSysctl { path, value } => {
-                if sysctl::read(path)?.is_none_or(|now| now == *value) {
-                    return Ok(false);
-                }
-                sysctl::write(path, value).map(|()| true)
-            }
-            Self::DeleteClsact { ifindex } => {
-                let present = netlink.qdiscs(*ifindex)?.iter().any(|q| q.kind == "clsact");
-                if !present || netlink.has_filters(*ifindex)? {
-                    return Ok(false);
-                }
-                netlink.delete_clsact(*ifindex).map(|()| true)
-            }
-            Self::DetachFilter {
-                device,
-                hook,
-                program,
-            } => detach_filter(device, *hook, program),
-        }
-    }
-}
-
-impl std::fmt::Display for Undo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::DeletePair { near } => write!(f, "veth pair {near}"),
-            Self::RestoreSysctl { path, value } => write!(f, "{} = {value}", path.display()),
-            Self::DeleteClsact { ifindex } => write!(f, "clsact qdisc of interface {ifindex}"),
-            Self::DetachFilter {
-                device,
-                hook,
-                program,
-            } => {
-                write!(f, "{hook} filter {program} of {device}")
-            }
-        }
-    }
-}
-
-fn detach_filter(device: &str, hook: Hook, program: &str) -> Result<bool> {
-    let attach_type = match hook {
-        Hook::Egress => TcAttachType::Egress,
-        Hook::Ingress => TcAttachType::Ingress,
-    };
-    match tc::qdisc_detach_program(device, attach_type, program) {
-        Ok(()) => Ok(true),
-        // No such filter, no clsact, or no device any more: nothing is left of it.
-        Err(tc::TcError::IoError(_)) => Ok(false),
-        Err(error) => {
-            let error = Error::ebpf(format!("detach the {hook} filter from {device}"), &error);
-            match error.errno() {
-                Some(nix::libc::ENOENT | nix::libc::ENODEV | nix::libc::EINVAL) => Ok(false),
-                _ => Err(error),
-            }
-        }
-    }
-}
-
 /// The locked file of a run. Dropping it releases the lock and leaves the file.
 #[derive(Debug)]
 pub struct Journal {

@@ -6,13 +6,11 @@ use nix::sys::sysinfo::sysinfo;
 use super::{
     Error, Result,
     ethtool::{self, Offload},
-    journal::Undo,
     netlink::{FqOptions, Link, Netlink},
     sysctl,
+    undo::{ALIAS_PREFIX, Undo},
 };
 
-/// How the alias of a pair's ends begins: how `clear` knows them.
-pub const ALIAS_PREFIX: &str = "injector: ";
 /// The largest MTU of a veth device: whatever the device sends fits.
 const MTU: u32 = 65535;
 

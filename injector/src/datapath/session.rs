@@ -13,7 +13,7 @@ use super::{
     attach::{self, DeviceLinks},
     capability,
     counters::{Counters, Snapshot},
-    journal::{self, Claim, Journal, Record, Undo},
+    journal::{self, Claim, Journal, Record},
     lease::Lease,
     netlink::Netlink,
     netns::NetnsId,
@@ -21,6 +21,7 @@ use super::{
     pair::Pair,
     sysctl,
     target::{Framing, Target},
+    undo::Undo,
 };
 use crate::plan::{Hook, Plan};
 

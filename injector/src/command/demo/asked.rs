@@ -3,7 +3,7 @@
 use injector_common::{abi::flags, wire::PacketKey};
 use serde::Serialize;
 
-use super::{datagrams, echo, measure::ends};
+use super::{datagrams, echo, setting::ends};
 use crate::{
     datapath::{journal::RecordedRule, private_path::End},
     observe::report,

@@ -17,7 +17,7 @@ use nix::{
 };
 use serde::Serialize;
 
-use super::measure::{POLL, Setting, ends, refused};
+use super::setting::{POLL, Setting, ends, refused};
 use crate::{
     datapath::{self, Netns},
     error::Failure,

@@ -10,8 +10,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    echo::send,
-    measure::{Setting, ends},
+    setting::{Setting, ends, send},
     snmp,
 };
 use crate::{error::Failure, plan::Hook};

@@ -1,7 +1,6 @@
 //! Round trips of small UDP packets.
 
 use std::{
-    io::ErrorKind,
     net::UdpSocket,
     panic::resume_unwind,
     sync::atomic::{AtomicBool, Ordering},
@@ -11,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::measure::{Setting, refused};
+use super::setting::{Setting, send};
 use crate::{datapath::private_path::End, error::Failure};
 
 /// The ports of RFC 862 and of the asking end.
@@ -122,17 +121,6 @@ fn parse(packet: &[u8]) -> Option<(u32, u64)> {
     let number = u32::from_le_bytes(packet.get(..4)?.try_into().ok()?);
     let sent_ns = u64::from_le_bytes(packet.get(4..12)?.try_into().ok()?);
     (packet == self::packet(number, sent_ns)).then_some((number, sent_ns))
-}
-
-/// Sends a packet. One that the device has no room for counts as sent, and is lost.
-pub(super) fn send(socket: &UdpSocket, packet: &[u8]) -> Result<(), Failure> {
-    match socket.send(packet) {
-        Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-        other => Ok(other
-            .map(|_| ())
-            .map_err(|error| refused("send a datagram", error))?),
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,5 @@
 //! One phase: everything that is measured, in turn.
 
-use std::{net::UdpSocket, time::Duration};
-
-use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use serde::Serialize;
 
 use super::{
@@ -10,19 +7,9 @@ use super::{
     datagrams::{self, Datagrams},
     echo::{self, RoundTrips},
     progress::Progress,
-    signals::Signals,
+    setting::Setting,
 };
-use crate::{
-    datapath::{
-        self, Error, Netns,
-        private_path::{End, PrivatePath},
-    },
-    error::Failure,
-    plan::{Hook, Plan},
-};
-
-/// How long a socket waits before its owner looks whether to go on.
-pub(super) const POLL: Duration = Duration::from_millis(20);
+use crate::error::Failure;
 
 /// What one phase found.
 #[derive(Debug, Serialize)]
@@ -33,99 +20,22 @@ pub(super) struct Measured {
     pub(super) tcp: Bulk,
 }
 
-/// Where and how to measure.
-pub(super) struct Setting<'a> {
-    near: Netns,
-    far: Netns,
-    hooks: Vec<Hook>,
-    /// How long the last packets may take to arrive.
-    grace: Duration,
-    pub(super) signals: &'a Signals,
-}
-
-impl<'a> Setting<'a> {
-    pub(super) fn new(path: &PrivatePath, plan: &Plan, signals: &'a Signals) -> Self {
-        /// For scheduling, on a busy machine.
-        const MARGIN: Duration = Duration::from_millis(200);
-        Self {
-            near: path.netns(End::Near),
-            far: path.netns(End::Far),
-            hooks: Hook::ALL
-                .into_iter()
-                .filter(|hook| plan.uses(*hook))
-                .collect(),
-            // There and back.
-            grace: 2 * Duration::from_nanos(plan.delay_max_ns()) + MARGIN,
-            signals,
-        }
-    }
-
-    /// Measures everything.
-    pub(super) fn measure(&self, phase: &str, progress: &Progress) -> Result<Measured, Failure> {
-        progress.phase(phase);
-        progress.step(phase, "round trips of 100 small packets");
-        let round_trips = echo::measure(self)?;
-        progress.step(phase, "the fate of 1,000 numbered datagrams");
-        let datagrams = datagrams::measure(self)?;
-        progress.step(phase, "a TCP transfer of one second");
-        let tcp = bulk::measure(self)?;
-        Ok(Measured {
-            round_trips,
-            datagrams,
-            tcp,
-        })
-    }
-
-    /// The directions in which the profile has rules; at least one.
-    pub(super) fn hooks(&self) -> &[Hook] {
-        &self.hooks
-    }
-
-    /// How long the last packets may take to arrive.
-    pub(super) fn grace(&self) -> Duration {
-        self.grace
-    }
-
-    pub(super) fn netns(&self, end: End) -> &Netns {
-        match end {
-            End::Near => &self.near,
-            End::Far => &self.far,
-        }
-    }
-
-    /// A UDP socket on `port` of `end`, connected to `peer_port` of the other end.
-    pub(super) fn socket(
-        &self,
-        end: End,
-        port: u16,
-        peer_port: u16,
-    ) -> datapath::Result<UdpSocket> {
-        /// The small default would overflow while the receiver waits for a processor.
-        const BUFFER: usize = 4 << 20;
-        self.netns(end).run(|| {
-            let refused = |source| refused("open a UDP socket", source);
-            let socket = UdpSocket::bind((end.address(), port)).map_err(refused)?;
-            socket
-                .connect((end.other().address(), peer_port))
-                .map_err(refused)?;
-            socket.set_read_timeout(Some(POLL)).map_err(refused)?;
-            setsockopt(&socket, RcvBufForce, &BUFFER).map_err(|errno| refused(errno.into()))?;
-            Ok(socket)
-        })
-    }
-}
-
-/// From where to where the packets of a direction go, seen from the near end.
-pub(super) const fn ends(hook: Hook) -> (End, End) {
-    match hook {
-        Hook::Egress => (End::Near, End::Far),
-        Hook::Ingress => (End::Far, End::Near),
-    }
-}
-
-pub(super) fn refused(action: &str, source: std::io::Error) -> Error {
-    Error::Refused {
-        action: action.into(),
-        source,
-    }
+/// Measures everything.
+pub(super) fn measure(
+    setting: &Setting<'_>,
+    phase: &str,
+    progress: &Progress,
+) -> Result<Measured, Failure> {
+    progress.phase(phase);
+    progress.step(phase, "round trips of 100 small packets");
+    let round_trips = echo::measure(setting)?;
+    progress.step(phase, "the fate of 1,000 numbered datagrams");
+    let datagrams = datagrams::measure(setting)?;
+    progress.step(phase, "a TCP transfer of one second");
+    let tcp = bulk::measure(setting)?;
+    Ok(Measured {
+        round_trips,
+        datagrams,
+        tcp,
+    })
 }

@@ -7,7 +7,7 @@ use crate::datapath::{
     Netns, Result,
     journal::{self, Record},
     netlink::Netlink,
-    pair::ALIAS_PREFIX,
+    undo::ALIAS_PREFIX,
 };
 
 const NAME: &str = "leftovers";

@@ -1,0 +1,107 @@
+//! What a run's file says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    datapath::{counters::MapIds, netns::NetnsId, undo::Undo},
+    plan::{Hook, PlannedRule},
+};
+
+/// The format's name and version.
+pub const SCHEMA: &str = "injector.state/v1";
+
+/// A run, as others see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The process.
+    pub pid: u32,
+    /// The device.
+    pub device: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its namespace.
+    pub netns: NetnsId,
+    /// The profile's name.
+    pub profile: String,
+    /// The seed.
+    pub seed: u64,
+    /// When it started, in seconds since 1970.
+    pub started: u64,
+    /// The rules, in the order of their slots.
+    pub rules: Vec<RecordedRule>,
+    /// Where it is attached; empty until it is.
+    pub attached: Vec<Attached>,
+    /// The maps that hold the counters, once loaded.
+    pub maps: Option<MapIds>,
+    /// What to undo, in the order in which it was done.
+    pub undo: Vec<Undo>,
+}
+
+/// What `status` needs to know of a rule.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordedRule {
+    /// The rule's name.
+    pub name: String,
+    /// Its direction.
+    pub hook: Hook,
+    /// The odds of a drop in units of 2^-32.
+    pub drop_odds: u64,
+    /// The odds of a corruption.
+    pub corrupt_odds: u64,
+    /// The odds of a duplicate.
+    pub duplicate_odds: u64,
+    /// The shortest delay in ns.
+    pub delay_min_ns: u64,
+    /// The longest delay minus the shortest, in ns.
+    pub delay_span_ns: u64,
+}
+
+impl From<&PlannedRule> for RecordedRule {
+    fn from(rule: &PlannedRule) -> Self {
+        Self {
+            name: rule.name.clone(),
+            hook: rule.hook,
+            drop_odds: rule.spec.drop_odds,
+            corrupt_odds: rule.spec.corrupt_odds,
+            duplicate_odds: rule.spec.duplicate_odds,
+            delay_min_ns: rule.spec.delay_min_ns,
+            delay_span_ns: rule.spec.delay_span_ns,
+        }
+    }
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// A tcx link.
+    Tcx,
+    /// A cls_bpf filter on clsact.
+    Clsact,
+    /// XDP in the driver.
+    XdpNative,
+    /// Generic XDP.
+    XdpGeneric,
+}
+
+impl std::fmt::Display for Via {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::XdpNative => "XDP (native)",
+            Self::XdpGeneric => "XDP (generic)",
+        })
+    }
+}
+
+/// A hook of the device, and how our program is attached to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The hook.
+    pub hook: Hook,
+    /// The way.
+    pub via: Via,
+}
