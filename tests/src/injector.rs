@@ -1,0 +1,418 @@
+//! The binary, at work.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use serde::Deserialize;
+
+use crate::{Host, Netns, clock::PATIENCE};
+
+/// A running `injector run`. Dropping it kills it, and clears what that leaves.
+#[derive(Debug)]
+pub struct Injector {
+    child: Child,
+    netns: PathBuf,
+    events: Receiver<Event>,
+    stderr: Option<JoinHandle<String>>,
+    started: Started,
+}
+
+/// The events of the JSON stream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event {
+    Started(Started),
+    Counters(Achieved),
+    Ended(Ended),
+}
+
+/// The first event.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Started {
+    /// The seed in use.
+    pub seed: u64,
+    /// The device's index.
+    pub ifindex: u32,
+    /// Where the programs are attached.
+    pub attached: Vec<Attached>,
+}
+
+/// A hook, and how a program is attached to it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Attached {
+    /// `egress` or `ingress`.
+    pub hook: String,
+    /// `tcx`, `clsact`, `xdp_native` or `xdp_generic`.
+    pub via: String,
+}
+
+/// The last event.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ended {
+    /// Why.
+    pub reason: String,
+    /// The final counters.
+    #[serde(flatten)]
+    pub achieved: Achieved,
+}
+
+/// What the rules achieved.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Achieved {
+    /// Per rule and direction.
+    pub rules: Vec<Rule>,
+    /// Outside the rules.
+    pub path: Path,
+}
+
+/// What one rule did, in wire packets.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rule {
+    /// Its name.
+    pub rule: String,
+    /// Its direction.
+    pub direction: String,
+    /// Packets whose fate was decided.
+    pub matched: u64,
+    /// Packets dropped.
+    pub dropped: u64,
+    /// Packets with a flipped bit.
+    pub corrupted: u64,
+    /// Copies made.
+    pub duplicated: u64,
+    /// Packets given a delay.
+    pub delayed: u64,
+}
+
+/// What happened outside the rules.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Path {
+    /// Passed: no rule matched.
+    pub unmatched: u64,
+    /// Passed: headers that could not be read.
+    pub unparseable: u64,
+    /// Passed: the lease had run out.
+    pub lapsed: u64,
+    /// Passed: the private pair could not take them.
+    pub failed_open: u64,
+    /// Lost by the private pair.
+    pub lost: u64,
+}
+
+impl Achieved {
+    /// The named rule, in its only direction.
+    #[track_caller]
+    pub fn rule(&self, name: &str) -> &Rule {
+        self.rules
+            .iter()
+            .find(|rule| rule.rule == name)
+            .expect("a rule of that name")
+    }
+
+    /// The only rule.
+    #[track_caller]
+    pub fn only(&self) -> &Rule {
+        let [rule] = &self.rules[..] else {
+            panic!("not one rule: {:?}", self.rules)
+        };
+        rule
+    }
+
+    /// Asserts that no packet suffered what no rule asked for.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let Path {
+            lapsed,
+            failed_open,
+            lost,
+            ..
+        } = self.path;
+        assert_eq!(
+            (lapsed, failed_open, lost),
+            (0, 0, 0),
+            "lapsed, failed open, lost"
+        );
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct End {
+    /// The exit status.
+    pub status: ExitStatus,
+    /// The last event, absent where the run was killed or failed.
+    pub ended: Option<Ended>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl End {
+    /// The exit code; 128 plus the number of the signal that killed it.
+    pub fn code(&self) -> i32 {
+        code(self.status)
+    }
+
+    /// The final counters of a run that ended well.
+    #[track_caller]
+    pub fn achieved(&self) -> &Achieved {
+        assert!(self.status.success(), "{}: {}", self.status, self.stderr);
+        &self.ended.as_ref().expect("the event `ended`").achieved
+    }
+}
+
+/// Exit code; 128 plus the signal.
+pub fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .expect("an end")
+}
+
+/// The binary, as a command: `injector ARGS…` with its output caught.
+pub fn command() -> Command {
+    let path = env::var_os("INJECTOR_BIN").map_or_else(beside_the_tests, PathBuf::from);
+    let mut command = Command::new(path);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Where `cargo build` leaves it, from a test in `target/debug/deps`.
+fn beside_the_tests() -> PathBuf {
+    let test = env::current_exe().expect("the path of this test");
+    let directory = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("two directories up");
+    let binary = directory.join("injector");
+    assert!(
+        binary.exists(),
+        "build it first, or set INJECTOR_BIN: {}",
+        binary.display()
+    );
+    binary
+}
+
+/// Runs `injector ARGS…` inside `netns` to its end.
+#[track_caller]
+pub fn call(netns: &Netns, args: &[&str]) -> Output {
+    command()
+        .arg("--netns")
+        .arg(netns.path())
+        .args(args)
+        .output()
+        .expect("run injector")
+}
+
+/// Runs `injector run ARGS…` with `profile` on standard input, inside `netns`, to its end, which
+/// must be soon.
+#[track_caller]
+pub fn call_run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Output {
+    let mut child = spawn(netns, device, profile, args);
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // It may have failed already.
+    let _ = stdin.write_all(profile.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("wait for injector")
+}
+
+fn spawn(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Child {
+    let mut command = command();
+    command
+        .arg("--netns")
+        .arg(netns.path())
+        .args(["--json", "run", "-i", device]);
+    if !profile.is_empty() {
+        command.arg("-");
+    }
+    command
+        .args(args)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("start injector")
+}
+
+impl Injector {
+    /// Starts it on the host's device with a profile, and waits until the faults are in force.
+    #[track_caller]
+    pub fn start(host: &Host, profile: &str) -> Self {
+        Self::start_with(host, profile, &[])
+    }
+
+    /// Likewise, with more arguments. Without a profile these name the faults.
+    #[track_caller]
+    pub fn start_with(host: &Host, profile: &str, args: &[&str]) -> Self {
+        Self::start_on(&host.netns, &host.device, profile, args)
+    }
+
+    /// Starts it on any device.
+    #[track_caller]
+    pub fn start_on(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Self {
+        match Self::try_start(netns, device, profile, args) {
+            Ok(injector) => injector,
+            Err(end) => panic!("injector: {}: {}", end.status, end.stderr),
+        }
+    }
+
+    /// Starts it, or says how it ended before the faults were in force.
+    pub fn try_start(
+        netns: &Netns,
+        device: &str,
+        profile: &str,
+        args: &[&str],
+    ) -> Result<Self, End> {
+        let mut child = spawn(netns, device, profile, args);
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // It may have failed already.
+        let _ = stdin.write_all(profile.as_bytes());
+        drop(stdin);
+        let events = read_events(&mut child);
+        let stderr = Some(read_stderr(&mut child));
+        let started = match events.recv_timeout(PATIENCE) {
+            Ok(Event::Started(started)) => started,
+            Ok(event) => panic!("the first event is {event:?}"),
+            Err(RecvTimeoutError::Timeout) => panic!("injector does not start"),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = child.wait().expect("wait for injector");
+                let stderr = stderr.map_or_else(String::new, |stderr| {
+                    stderr.join().expect("the reader of standard error")
+                });
+                return Err(End {
+                    status,
+                    ended: None,
+                    stderr,
+                });
+            }
+        };
+        Ok(Self {
+            child,
+            netns: netns.path(),
+            events,
+            stderr,
+            started,
+        })
+    }
+
+    /// What it said at the start.
+    pub fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Counters that are newer than this call.
+    #[track_caller]
+    pub fn counters(&self) -> Achieved {
+        while self.events.try_recv().is_ok() {}
+        match self.events.recv_timeout(PATIENCE) {
+            Ok(Event::Counters(achieved)) => achieved,
+            other => panic!("no counters come, but {other:?}"),
+        }
+    }
+
+    /// Ends the run by SIGTERM.
+    #[track_caller]
+    pub fn stop(self) -> End {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Ends the run by SIGINT, as Ctrl-C does.
+    #[track_caller]
+    pub fn interrupt(self) -> End {
+        self.signal(Signal::SIGINT);
+        self.wait()
+    }
+
+    /// Kills the process, and leaves what it leaves.
+    #[track_caller]
+    pub fn kill(self) -> End {
+        self.signal(Signal::SIGKILL);
+        self.wait()
+    }
+
+    /// Sends the process a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        signal::kill(self.pid(), signal).expect("signal injector");
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(mut self) -> End {
+        let end = Instant::now() + 2 * PATIENCE;
+        let status = loop {
+            match self.child.try_wait().expect("wait for injector") {
+                Some(status) => break status,
+                None if Instant::now() > end => panic!("injector does not end"),
+                None => thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let stderr = self.stderr.take().map_or_else(String::new, |stderr| {
+            stderr.join().expect("the reader of standard error")
+        });
+        let ended = self.events.iter().find_map(|event| match event {
+            Event::Ended(ended) => Some(ended),
+            _ => None,
+        });
+        End {
+            status,
+            ended,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Injector {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            let _ = command()
+                .arg("--netns")
+                .arg(&self.netns)
+                .args(["clear", "--all"])
+                .output();
+        }
+    }
+}
+
+fn read_events(child: &mut Child) -> Receiver<Event> {
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let (sender, events) = mpsc::channel();
+    thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            // Whatever a command under fault prints is no event.
+            if let Ok(event) = serde_json::from_str(&line) {
+                let _ = sender.send(event);
+            }
+        }
+    });
+    events
+}
+
+fn read_stderr(child: &mut Child) -> JoinHandle<String> {
+    let mut stderr = child.stderr.take().expect("a pipe");
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stderr.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

@@ -1,0 +1,77 @@
+//! The kernel that the tests run on, and what it can do.
+//!
+//! A test is left out only where a real attempt fails, and only on the developer's own kernel: the
+//! guests' kernels are known to have what is tested, so that there the failure counts.
+
+use std::sync::OnceLock;
+
+use crate::{Netns, tool};
+
+/// Whether this is one of the guests with a known kernel, on an emulated CPU.
+pub fn is_guest() -> bool {
+    std::env::var("INJECTOR_TEST_KERNEL").is_ok_and(|kernel| kernel != "native")
+}
+
+/// Major and minor version.
+pub fn version() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().expect("uname");
+    let release = name.release().to_string_lossy().into_owned();
+    let mut parts = release
+        .split(['.', '-'])
+        .map(|part| part.parse().expect("a kernel version"));
+    (
+        parts.next().expect("a major version"),
+        parts.next().expect("a minor version"),
+    )
+}
+
+/// Whether tcx can be expected: it came with Linux 6.6.
+pub fn has_tcx() -> bool {
+    version() >= (6, 6)
+}
+
+/// Whether packets can be delayed here, that is, whether there is fq.
+pub fn can_delay() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| can("sch_fq", "qdisc add dev probe0 root fq"))
+}
+
+/// Whether there is netem, to compare with.
+pub fn has_netem() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| can("sch_netem", "qdisc add dev probe0 root netem delay 1ms"))
+}
+
+/// Whether there is htb.
+pub fn has_htb() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| can("sch_htb", "qdisc add dev probe0 root handle 1: htb"))
+}
+
+/// Whether there are VLAN devices.
+pub fn has_vlan() -> bool {
+    let attempt = Netns::new().run(|| {
+        tool::ip("link add name probe0 type veth peer name probe1");
+        tool::attempt("ip", "link add link probe0 name probe2 type vlan id 7")
+    });
+    decide("8021q", attempt)
+}
+
+fn can(what: &str, request: &str) -> bool {
+    let attempt = Netns::new().run(|| {
+        tool::ip("link add name probe0 type veth peer name probe1");
+        tool::attempt("tc", request)
+    });
+    decide(what, attempt)
+}
+
+fn decide(what: &str, attempt: Result<String, String>) -> bool {
+    match attempt {
+        Ok(_) => true,
+        Err(error) if is_guest() => panic!("this guest must have {what}: {error}"),
+        Err(error) => {
+            eprintln!("left out, without {what}: {error}");
+            false
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The harness of the tests on real packets.
+//!
+//! A [`Lab`] is two hosts, each a network namespace of its own, joined by a cable (a veth pair).
+//! An [`Injector`] is the binary at work on one host's device. Traffic is made here, not by other
+//! programs, so that every packet is accounted for: numbered datagrams ([`udp`]), streams whose
+//! every byte is checked ([`tcp`]), echoes ([`echo`]), raw frames ([`frames`]). [`predict`] says
+//! beforehand what must happen, [`stats`] how far chance may stray, [`residue`] what a run has left
+//! behind.
+//!
+//! Everything is private to its test and ends with it, also when it panics: namespaces have no
+//! names and die with their last handle, and an injector is killed and cleared away when dropped.
+//! Mistakes in the harness's own set-up panic, for the backtrace.
+
+pub mod clock;
+pub mod echo;
+pub mod foreign;
+pub mod frames;
+pub mod injector;
+pub mod kernel;
+pub mod lab;
+pub mod netns;
+pub mod predict;
+pub mod residue;
+pub mod snmp;
+pub mod socket;
+pub mod stats;
+pub mod tcp;
+pub mod tool;
+pub mod tun;
+pub mod udp;
+
+pub use self::{
+    injector::Injector,
+    lab::{Family, Host, Lab},
+    netns::Netns,
+};

@@ -1,0 +1,322 @@
+//! Numbered datagrams, of which every one is accounted for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::libc;
+
+use crate::{Family, Host, clock::Pacer, socket};
+
+/// Bytes at the start of a datagram that hold its number.
+const NUMBER_LEN: usize = 4;
+
+/// Datagrams to be sent.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// The version of IP.
+    pub family: Family,
+    /// The destination port.
+    pub port: u16,
+    /// The source port; 0 for any.
+    pub source_port: u16,
+    /// How many.
+    pub count: u64,
+    /// Bytes of payload of each.
+    pub len: usize,
+    /// The time between two.
+    pub gap: Duration,
+    /// How long to wait for one more when all are sent.
+    pub linger: Duration,
+    /// The sender's `SO_MARK`.
+    pub mark: u32,
+    /// The sender's `SO_PRIORITY`.
+    pub priority: u32,
+    /// How many are handed to the kernel together, to be segmented there or by the device.
+    pub batch: usize,
+}
+
+impl Flow {
+    /// `count` small datagrams over IPv4 to port 5000, at once.
+    pub fn new(count: u64) -> Self {
+        Self {
+            family: Family::V4,
+            port: 5000,
+            source_port: 0,
+            count,
+            len: 64,
+            gap: Duration::ZERO,
+            linger: Duration::from_millis(250),
+            mark: 0,
+            priority: 0,
+            batch: 1,
+        }
+    }
+
+    /// Over another version of IP.
+    pub fn family(self, family: Family) -> Self {
+        Self { family, ..self }
+    }
+
+    /// To another port.
+    pub fn port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// From a certain port.
+    pub fn source_port(self, source_port: u16) -> Self {
+        Self {
+            source_port,
+            ..self
+        }
+    }
+
+    /// With `len` bytes of payload each.
+    pub fn len(self, len: usize) -> Self {
+        Self { len, ..self }
+    }
+
+    /// One every `gap`.
+    pub fn gap(self, gap: Duration) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// Waiting as long as `linger` for the last.
+    pub fn linger(self, linger: Duration) -> Self {
+        Self { linger, ..self }
+    }
+
+    /// With `mark` on every packet.
+    pub fn mark(self, mark: u32) -> Self {
+        Self { mark, ..self }
+    }
+
+    /// With `priority` on every packet.
+    pub fn priority(self, priority: u32) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// In super-packets of `batch` datagrams.
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Sends them from one host to the other.
+    #[track_caller]
+    pub fn send(&self, from: &Host, to: &Host) -> Report {
+        self.send_to(from, to, to.at(self.family, self.port))
+    }
+
+    /// Sends them from one host to the other, which has `address`.
+    #[track_caller]
+    pub fn send_to(&self, from: &Host, to: &Host, address: SocketAddr) -> Report {
+        let receiver = to.run(|| UdpSocket::bind(address).expect("bind the receiver"));
+        let sender = from.run(|| self.open_sender(address));
+        self.pass(&sender, &receiver)
+    }
+
+    fn open_sender(&self, to: SocketAddr) -> UdpSocket {
+        let any: SocketAddr = match self.family {
+            Family::V4 => ([0; 4], self.source_port).into(),
+            Family::V6 => ([0; 16], self.source_port).into(),
+        };
+        let sender = UdpSocket::bind(any).expect("bind the sender");
+        socket::report_errors(&sender, to);
+        if self.mark != 0 {
+            socket::set(&sender, libc::SOL_SOCKET, libc::SO_MARK, self.mark as i32);
+        }
+        if self.priority != 0 {
+            socket::set(
+                &sender,
+                libc::SOL_SOCKET,
+                libc::SO_PRIORITY,
+                self.priority as i32,
+            );
+        }
+        if self.batch > 1 {
+            socket::set(&sender, libc::SOL_UDP, libc::UDP_SEGMENT, self.len as i32);
+        }
+        sender.connect(to).expect("connect the sender");
+        sender
+    }
+
+    fn pass(&self, sender: &UdpSocket, receiver: &UdpSocket) -> Report {
+        socket::enlarge_receive_buffer(receiver);
+        let all_sent = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let arrivals = scope.spawn(|| self.receive(receiver, &all_sent));
+            let sent = scope.spawn(|| self.transmit(sender));
+            let (sent, errors) = sent.join().expect("the sender");
+            all_sent.store(true, Ordering::Release);
+            Report {
+                sent,
+                errors,
+                arrivals: arrivals.join().expect("the receiver"),
+            }
+        })
+    }
+
+    fn transmit(&self, sender: &UdpSocket) -> (Vec<Instant>, Vec<String>) {
+        socket::stay_on_one_cpu();
+        let datagrams: Vec<Vec<u8>> = (0..self.count)
+            .map(|number| self.datagram(number))
+            .collect();
+        let mut pacer = Pacer::new(self.gap);
+        let (mut sent, mut errors) = (Vec::new(), Vec::new());
+        for (number, batch) in datagrams.chunks(self.batch).enumerate() {
+            let bytes = batch.concat();
+            pacer.wait();
+            sent.extend(batch.iter().map(|_| Instant::now()));
+            if let Err(error) = sender.send(&bytes) {
+                errors.push(format!("batch {number}: {error}"));
+            }
+        }
+        (sent, errors)
+    }
+
+    fn receive(&self, receiver: &UdpSocket, all_sent: &AtomicBool) -> Vec<Arrival> {
+        const STEP: Duration = Duration::from_millis(20);
+        receiver
+            .set_read_timeout(Some(STEP))
+            .expect("set a timeout");
+        let mut buffer = vec![0; 1 << 16];
+        // Checked at the end, so that no datagram waits for the check of another.
+        let (mut received, mut quiet_since) = (Vec::new(), None);
+        loop {
+            match receiver.recv(&mut buffer) {
+                Ok(len) => {
+                    quiet_since = None;
+                    received.push((Instant::now(), buffer[..len].to_vec()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !all_sent.load(Ordering::Acquire) {
+                        continue;
+                    }
+                    let since = quiet_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= self.linger {
+                        break;
+                    }
+                }
+                Err(error) => panic!("receive: {error}"),
+            }
+        }
+        received
+            .iter()
+            .map(|(at, datagram)| self.arrival(*at, datagram))
+            .collect()
+    }
+
+    fn arrival(&self, at: Instant, datagram: &[u8]) -> Arrival {
+        let number = datagram
+            .first_chunk::<NUMBER_LEN>()
+            .map_or(0, |b| u32::from_be_bytes(*b));
+        let number = u64::from(number);
+        Arrival {
+            number,
+            at,
+            intact: datagram == self.datagram(number),
+        }
+    }
+
+    /// Its number, and bytes that follow from the number.
+    fn datagram(&self, number: u64) -> Vec<u8> {
+        assert!(self.len >= NUMBER_LEN, "a datagram has room for its number");
+        let mut bytes = (number as u32).to_be_bytes().to_vec();
+        // Every bit of the number changes the first byte already.
+        let start = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        bytes.extend((NUMBER_LEN..self.len).map(|i| (start as usize + i * 7) as u8));
+        bytes
+    }
+}
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its number, right only where it is intact.
+    pub number: u64,
+    /// When.
+    pub at: Instant,
+    /// Whether every byte is as it was sent.
+    pub intact: bool,
+}
+
+/// What became of the datagrams.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When each was sent.
+    pub sent: Vec<Instant>,
+    /// What the sender was told.
+    pub errors: Vec<String>,
+    /// What was received, in order.
+    pub arrivals: Vec<Arrival>,
+}
+
+impl Report {
+    /// The numbers of those that never arrived.
+    pub fn lost(&self) -> BTreeSet<u64> {
+        let copies = self.copies();
+        (0..self.sent.len() as u64)
+            .filter(|number| !copies.contains_key(number))
+            .collect()
+    }
+
+    /// How often each intact one arrived that did.
+    pub fn copies(&self) -> BTreeMap<u64, u64> {
+        let mut copies = BTreeMap::new();
+        for arrival in self.arrivals.iter().filter(|arrival| arrival.intact) {
+            *copies.entry(arrival.number).or_default() += 1;
+        }
+        copies
+    }
+
+    /// The numbers of those that arrived twice or more.
+    pub fn duplicated(&self) -> BTreeSet<u64> {
+        self.copies()
+            .into_iter()
+            .filter(|&(_, n)| n > 1)
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    /// How many arrived with a wrong byte.
+    pub fn damaged(&self) -> u64 {
+        self.arrivals
+            .iter()
+            .filter(|arrival| !arrival.intact)
+            .count() as u64
+    }
+
+    /// How long each arrival was under way, with its number, in the order of arrival.
+    pub fn delays(&self) -> Vec<(u64, Duration)> {
+        let intact = self.arrivals.iter().filter(|arrival| arrival.intact);
+        intact
+            .map(|arrival| {
+                (
+                    arrival.number,
+                    arrival.at - self.sent[arrival.number as usize],
+                )
+            })
+            .collect()
+    }
+
+    /// Asserts that everything arrived once, in order and intact, and that the sender heard of
+    /// nothing.
+    #[track_caller]
+    pub fn assert_untouched(&self) {
+        assert_eq!(self.errors, Vec::<String>::new(), "errors at the sender");
+        assert_eq!(self.damaged(), 0, "damaged datagrams");
+        let numbers: Vec<u64> = self.arrivals.iter().map(|arrival| arrival.number).collect();
+        let expected: Vec<u64> = (0..self.sent.len() as u64).collect();
+        assert!(
+            numbers == expected,
+            "lost {:?}, twice {:?}",
+            self.lost(),
+            self.duplicated()
+        );
+    }
+}

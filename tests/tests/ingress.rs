@@ -1,0 +1,103 @@
+//! Faults on packets that arrive: at the tc hook, and by XDP before it.
+
+use std::collections::BTreeSet;
+
+use injector::plan::Hook;
+use injector_tests::{
+    Family, Injector, Lab, predict::Oracle, residue::Snapshot, snmp::ChecksumErrors, stats,
+    tcp::Transfer, udp::Flow,
+};
+
+/// Rules that XDP can decide, and one that it has to leave.
+const PROFILE: &str = "
+name: arriving
+seed: 17
+rules:
+  - {name: v4, direction: ingress, match: {protocol: udp, dst: 10.77.0.2, dst_port: 5000}, drop: 20%}
+  - {name: v6, direction: ingress, match: {protocol: udp, dst_port: 5000}, drop: 20%}
+  - {name: tcp, direction: ingress, match: {protocol: tcp, dst_port: 5001}, drop: 1%}
+  - {name: damaged, direction: ingress, match: {protocol: udp, dst_port: 5002}, corrupt: 20%}";
+
+/// Asserts that host B loses what was foretold of what arrives there, and nothing else.
+#[track_caller]
+fn loses_what_was_foretold(mode: &str, via: Option<&str>) {
+    const COUNT: u64 = 5000;
+    const BYTES: u64 = 8 << 20;
+    let oracle = |rule: &str| Oracle::of(PROFILE, rule, Hook::Ingress);
+    let lab = Lab::new();
+    let before = Snapshot::of(&lab.b.netns);
+    let injector = Injector::start_with(&lab.b, PROFILE, &["--xdp", mode]);
+    let hooks = &injector.started().attached;
+    let xdp = hooks
+        .iter()
+        .find(|hook| hook.via.starts_with("xdp"))
+        .map(|hook| &*hook.via);
+    assert_eq!(xdp, via, "{hooks:?}");
+    for (family, rule) in [(Family::V4, "v4"), (Family::V6, "v6")] {
+        let report = Flow::new(COUNT).family(family).send(&lab.a, &lab.b);
+        let lost = report.lost();
+        assert_eq!(
+            (report.damaged(), report.duplicated()),
+            (0, BTreeSet::new()),
+            "{family:?}"
+        );
+        assert_eq!(report.errors, Vec::<String>::new(), "{family:?}");
+        assert!(
+            lost == oracle(rule).dropped(COUNT),
+            "{family:?}: not as foretold: {lost:?}"
+        );
+        stats::assert_share("lost", lost.len() as u64, COUNT, 0.2);
+    }
+    let damaged = Flow::new(COUNT).port(5002).send(&lab.a, &lab.b);
+    let corrupted = oracle("damaged").corrupted(COUNT);
+    assert_eq!((damaged.lost(), damaged.damaged()), (corrupted.clone(), 0));
+    assert_eq!(ChecksumErrors::of(&lab.b).udp, corrupted.len() as u64);
+    Flow::new(500)
+        .port(5004)
+        .send(&lab.a, &lab.b)
+        .assert_untouched();
+    let stream = Transfer::new(BYTES).on_one_cpu().send(&lab.a, &lab.b);
+    let end = injector.stop();
+
+    stream.assert_intact(BYTES);
+    let tcp = end.achieved().rule("tcp");
+    let segments = BYTES / u64::from(stream.info.mss);
+    assert!(
+        tcp.matched >= segments + tcp.dropped,
+        "{} decided of {segments}",
+        tcp.matched
+    );
+    assert_eq!(tcp.dropped, oracle("tcp").dropped(tcp.matched).len() as u64);
+    // Generic XDP leaves super-packets to the pair, and what it decides itself overtakes them.
+    let resent = u64::from(stream.info.retransmits);
+    let most = if mode == "generic" {
+        segments
+    } else {
+        tcp.dropped * 2
+    };
+    assert!(
+        (tcp.dropped..=most).contains(&resent),
+        "{} dropped, {:?}",
+        tcp.dropped,
+        stream.info
+    );
+    let counted = ["v4", "v6", "damaged"].map(|rule| end.achieved().rule(rule).matched);
+    assert_eq!(counted, [COUNT; 3]);
+    end.achieved().assert_clean();
+    before.assert_same(&lab.b.netns);
+}
+
+#[test]
+fn the_tc_hook_drops_what_was_foretold() {
+    loses_what_was_foretold("off", None);
+}
+
+#[test]
+fn native_xdp_drops_what_was_foretold() {
+    loses_what_was_foretold("native", Some("xdp_native"));
+}
+
+#[test]
+fn generic_xdp_drops_what_was_foretold() {
+    loses_what_was_foretold("generic", Some("xdp_generic"));
+}
