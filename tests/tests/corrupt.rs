@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use injector::plan::Hook;
 use injector_tests::{
-    Family, Injector, Lab, echo::Echoes, injector::Achieved, predict::Oracle, snmp::ChecksumErrors,
-    stats, tcp::Transfer, udp::Flow,
+    Family, Host, Injector, Lab, echo::Echoes, injector::Achieved, predict::Oracle,
+    snmp::ChecksumErrors, stats, tcp::Transfer, tool, udp::Flow,
 };
 
 const DATAGRAMS: u64 = 1500;
@@ -88,13 +88,12 @@ impl Errors {
 }
 
 #[track_caller]
-fn damage_is_noticed(hook: Hook) {
+fn damage_is_noticed(lab: &Lab, hook: Hook) {
     let corruption = Corruption::new(hook, "stale");
-    let lab = Lab::new();
-    let injector = corruption.start(&lab);
+    let injector = corruption.start(lab);
     let mut noticed = Vec::new();
     for family in Family::ALL {
-        let errors = Errors::so_far(&lab);
+        let errors = Errors::so_far(lab);
         let datagrams = Flow::new(DATAGRAMS).family(family).send(&lab.a, &lab.b);
         let corrupted = corruption.corrupted(&name("udp", family), DATAGRAMS);
         assert_eq!(
@@ -123,7 +122,7 @@ fn damage_is_noticed(hook: Hook) {
             .on_one_cpu()
             .send(&lab.a, &lab.b);
         stream.assert_intact(BYTES);
-        noticed.push((family, errors.since(&lab, family)));
+        noticed.push((family, errors.since(lab, family)));
     }
     let end = injector.stop();
     end.achieved().assert_clean();
@@ -145,12 +144,25 @@ fn done(achieved: &Achieved, family: Family) -> [u64; 3] {
 
 #[test]
 fn flipped_bits_fail_the_receivers_checksum() {
-    damage_is_noticed(Hook::Egress);
+    damage_is_noticed(&Lab::new(), Hook::Egress);
 }
 
 #[test]
 fn bits_flipped_on_arrival_fail_the_receivers_checksum() {
-    damage_is_noticed(Hook::Ingress);
+    damage_is_noticed(&Lab::new(), Hook::Ingress);
+}
+
+/// What receive offload has verified is not verified again, unless it is asked to be.
+#[test]
+fn bits_flipped_behind_receive_offload_fail_the_checksum_all_the_same() {
+    let lab = Lab::new();
+    let ethtool = |host: &Host, feature: &str| {
+        host.run(|| tool::run("ethtool", &format!("-K {} {feature}", host.device)));
+    };
+    // Real checksums on the wire, as from another machine.
+    ethtool(&lab.a, "tx off");
+    ethtool(&lab.b, "gro on");
+    damage_is_noticed(&lab, Hook::Ingress);
 }
 
 #[track_caller]
