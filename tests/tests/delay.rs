@@ -176,11 +176,12 @@ rules: [{match: {protocol: udp}, delay: {time: 30ms, jitter: 10ms}}]";
     delays.sort_unstable();
     assert!(delays[0] >= 20 * MS, "the shortest is {:?}", delays[0]);
     // A quantile of n even draws strays by the square root of q (1 - q) / n of the spread: within
-    // 3.3 of those in all but a thousandth. What a packet takes besides comes on top.
-    for (quantile, expected) in [(0.1, 22.0), (0.5, 30.0), (0.9, 38.0)] {
+    // 3.3 of those in all but a thousandth. What a packet takes besides comes on top, and is more
+    // the busier the machine is.
+    for (quantile, expected, noise) in [(0.1, 22.0, 2.0), (0.5, 30.0, 4.0), (0.9, 38.0, 8.0)] {
         let actual = delays[(quantile * COUNT as f64) as usize].as_secs_f64() * 1e3;
-        let deviation = 20.0 * (quantile * (1.0 - quantile) / COUNT as f64).sqrt();
-        let bounds = expected - 3.3 * deviation..expected + 3.3 * deviation + 1.0;
+        let deviation = 3.3 * 20.0 * (quantile * (1.0 - quantile) / COUNT as f64).sqrt();
+        let bounds = expected - deviation..expected + deviation + noise;
         assert!(
             bounds.contains(&actual),
             "quantile {quantile}: {actual} ms, not in {bounds:?}"

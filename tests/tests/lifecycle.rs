@@ -137,11 +137,11 @@ fn faults_are_in_force_when_the_run_says_so() {
             .linger(Duration::from_millis(20))
             .send(&lab.a, &lab.b);
         let end = injector.stop();
+        let path = end.achieved().path;
         assert_eq!(
-            report.arrivals.len(),
-            0,
-            "round {round}: {:?}",
-            end.achieved().path
+            (report.arrivals.len(), path.failed_open),
+            (0, 0),
+            "round {round}"
         );
     }
 }

@@ -10,7 +10,7 @@ use std::{future::Future, io};
 pub use fq::FqOptions;
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, State},
     tc::{TcAttribute, TcHandle, TcMessage, TcStats2},
 };
 use nix::libc;
@@ -34,6 +34,8 @@ pub struct Link {
     pub name: String,
     /// Its alias, empty where it has none.
     pub alias: String,
+    /// Whether it is up, in the sense of RFC 2863: packets that are sent now go out.
+    pub is_up: bool,
     /// Its MTU.
     pub mtu: u32,
     /// Its link type (`ARPHRD_*`).
@@ -221,6 +223,7 @@ fn link(message: LinkMessage) -> Link {
         index: message.header.index,
         name: String::new(),
         alias: String::new(),
+        is_up: false,
         mtu: 0,
         layer: message.header.link_layer_type,
         kind: None,
@@ -230,6 +233,7 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::IfAlias(alias) => link.alias = alias,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::OperState(state) => link.is_up = state == State::Up,
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.into_iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind_name(&kind)),

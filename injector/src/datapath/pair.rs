@@ -1,5 +1,10 @@
 //! The private pair of veth devices on which every fault is done.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use injector_common::NSEC_PER_SEC;
 use nix::sys::sysinfo::sysinfo;
 
@@ -81,6 +86,28 @@ impl Pair {
     pub fn bring_up(&self, netlink: &Netlink) -> Result<()> {
         netlink.bring_up(&self.near)?;
         netlink.bring_up(&self.far)
+    }
+
+    /// Waits until the pair carries packets. The end that was brought up first learns of its
+    /// carrier from a worker of the kernel's (`linkwatch`), and refuses packets until then.
+    pub fn wait_until_up(&self, netlink: &Netlink) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const STEP: Duration = Duration::from_millis(2);
+        let give_up = Instant::now() + PATIENCE;
+        let ends = [self.near.index, self.far.index];
+        loop {
+            let links = netlink.links()?;
+            let up = |link: &&Link| ends.contains(&link.index) && link.is_up;
+            if links.iter().filter(up).count() == ends.len() {
+                return Ok(());
+            }
+            if Instant::now() > give_up {
+                let timeout = std::io::Error::from_raw_os_error(nix::libc::ETIMEDOUT);
+                let action = format!("bring up {} and {}", self.near.name, self.far.name);
+                return Err(Error::refused(action, timeout));
+            }
+            thread::sleep(STEP);
+        }
     }
 }
 

@@ -225,10 +225,12 @@ fn assemble(
     journal.note(Pair::undo(target.link.index))?;
     let pair = Pair::create(netlink, &target.link)?;
     let has_fq = add_fq(netlink, &pair, plan)?;
+    // Early: the kernel takes its time, and the programs take theirs to load.
+    pair.bring_up(netlink)?;
     let mut links = DeviceLinks::default();
     let (mut ebpf, xdp) = load(plan, &target, &pair, has_fq, options.xdp, &mut links)?;
     attach::attach_pair(&mut ebpf, &pair)?;
-    pair.bring_up(netlink)?;
+    pair.wait_until_up(netlink)?;
     open_loopback(&target, journal)?;
     let counters = object::take_counters(&mut ebpf)?;
     let mut lease = Lease::new(object::take_array(&mut ebpf, maps::DEADLINE)?, LAPSE);
