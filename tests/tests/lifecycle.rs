@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     os::unix::process::CommandExt as _,
     process::Output,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,10 @@ use injector_tests::{
     tun::Tun,
     udp::Flow,
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 const SILENCE: &str = "{name: silence, seed: 1, rules: [{direction: both, drop: 100%}]}";
@@ -74,6 +78,26 @@ fn leaves_nothing(ways: &[&str], args: &[&str], expected: i32, end: impl Fn(Inje
 #[test]
 fn sigterm_ends_a_run_well() {
     leaves_nothing(&ways(), &[], 0, Injector::stop);
+}
+
+#[test]
+fn a_signal_that_comes_while_a_run_starts_leaves_nothing() {
+    let lab = Lab::new();
+    let before = Snapshot::of(&lab.a.netns);
+    for wait_ms in [0, 20, 50, 100, 150, 200, 300, 500] {
+        let mut child = injector::command()
+            .args(["run", "-q", "-i", &lab.a.device, "--drop", "50%"])
+            .arg("--netns")
+            .arg(lab.a.netns.path())
+            .spawn()
+            .expect("start a run");
+        thread::sleep(Duration::from_millis(wait_ms));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("send SIGTERM");
+        let code = injector::code(child.wait().expect("wait for the run"));
+        // 143: it came before anything was changed.
+        assert!([0, 143].contains(&code), "after {wait_ms} ms: {code}");
+        before.assert_same(&lab.a.netns);
+    }
 }
 
 #[test]
@@ -421,11 +445,11 @@ fn starting_and_stopping_lose_no_packet() {
             lab.a.run(|| tool::tc("qdisc add dev eth0 clsact"));
         }
         let flow = Flow::new(3000).gap(Duration::from_millis(1));
-        let report = std::thread::scope(|scope| {
+        let report = thread::scope(|scope| {
             let report = scope.spawn(|| flow.send(&lab.a, &lab.b));
             while !report.is_finished() {
                 let injector = Injector::start_with(&lab.a, MILD, &["--attach", way]);
-                std::thread::sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(50));
                 assert_eq!(injector.stop().achieved().path.lost, 0, "{way}");
             }
             report.join().expect("the flow")

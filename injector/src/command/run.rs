@@ -7,8 +7,8 @@ mod signals;
 use serde::Serialize;
 
 use self::{
-    play::{Ending, Player},
-    signals::Signals,
+    play::{Ending, Played, Player},
+    signals::{Signals, Told},
 };
 use super::{Outcome, load_profile, plan, print_json_line, quick, work_out};
 use crate::{
@@ -64,7 +64,10 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     if global.verbose {
         plan::say(&plan, &args.interface, options, global)?;
     }
-    let signals = Signals::install()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut signals = Signals::install(&runtime)?;
     let session = Session::start(&global.netns(), &args.interface, &plan, options)?;
     announce(&plan, args, &session, global)?;
     let rules: Vec<RecordedRule> = plan.rules.iter().map(Into::into).collect();
@@ -72,11 +75,16 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         args,
         global,
         rules: &rules,
-        signals: &signals,
     };
-    let (session, ending) = player.play(session)?;
+    let Played {
+        session,
+        mut ending,
+        command,
+    } = runtime.block_on(player.play(session, &mut signals))?;
+    let reason = ending.reason();
     let last = stop(session, &signals, global)?;
-    report_end(&ending, &rules, &last, global)?;
+    runtime.block_on(play::end_command(command, &mut ending))?;
+    report_end(reason, &ending, &rules, &last, global)?;
     finish(&ending, args)
 }
 
@@ -144,6 +152,7 @@ fn stop(session: Session, signals: &Signals, global: &Global) -> Result<Snapshot
 }
 
 fn report_end(
+    reason: &'static str,
     ending: &Ending,
     rules: &[RecordedRule],
     last: &Snapshot,
@@ -152,13 +161,13 @@ fn report_end(
     let achieved = Achieved::new(rules, last);
     if global.json {
         return print_json_line(&Event::Ended {
-            reason: ending.reason(),
+            reason,
             elapsed_ms: ending.elapsed_ms,
             achieved: &achieved,
         });
     }
     let elapsed = format::duration(ending.elapsed_ms * 1_000_000);
-    global.say(format_args!("ended after {elapsed}: {}", ending.reason()));
+    global.say(format_args!("ended after {elapsed}: {reason}"));
     if !global.quiet {
         eprint!("{}", report::text(&achieved));
     }
@@ -173,7 +182,7 @@ fn finish(ending: &Ending, args: &Run) -> Outcome {
     }
     Ok(match ending.command_status {
         Some(status) => status,
-        None if ending.interrupted => Code::Interrupted as u8,
+        None if ending.told == Some(Told::Interrupted) => Code::Interrupted as u8,
         None => Code::Ok as u8,
     })
 }

@@ -9,11 +9,13 @@ use nix::{
 };
 use tokio::{
     process::Child,
-    signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{Event, child, signals::Signals};
+use super::{
+    Event, child,
+    signals::{Signals, Told},
+};
 use crate::{
     cli::{Global, Run},
     command::print_json_line,
@@ -27,15 +29,22 @@ pub(super) struct Player<'a> {
     pub args: &'a Run,
     pub global: &'a Global,
     pub rules: &'a [RecordedRule],
-    pub signals: &'a Signals,
+}
+
+/// What is left when a run has played.
+pub(super) struct Played {
+    /// Still in force.
+    pub session: Session,
+    pub ending: Ending,
+    /// The command, if it is still running.
+    pub command: Option<Child>,
 }
 
 /// How the run ended.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     pub elapsed_ms: u64,
-    pub interrupted: bool,
-    pub terminated: bool,
+    pub told: Option<Told>,
     pub device_gone: bool,
     pub command_status: Option<u8>,
 }
@@ -43,36 +52,23 @@ pub(super) struct Ending {
 impl Ending {
     /// In a few words.
     pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self {
-                device_gone: true, ..
-            } => "interface gone",
-            Self {
-                interrupted: true, ..
-            } => "interrupted",
-            Self {
-                terminated: true, ..
-            } => "terminated",
-            Self {
-                command_status: Some(_),
-                ..
-            } => "command exited",
+        match (self.device_gone, self.told, self.command_status) {
+            (true, ..) => "interface gone",
+            (_, Some(Told::Interrupted), _) => "interrupted",
+            (_, Some(Told::Terminated), _) => "terminated",
+            (_, _, Some(_)) => "command exited",
             _ => "time elapsed",
         }
     }
 }
 
 impl Player<'_> {
-    /// Returns when the run is to end, with the session still in force, unless `--for` ended the
-    /// faults before the command did.
-    pub(super) fn play(&self, session: Session) -> Result<(Session, Ending), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(self.wait(session))
-    }
-
-    async fn wait(&self, mut session: Session) -> Result<(Session, Ending), Failure> {
+    /// Returns when the faults are to end.
+    pub(super) async fn play(
+        &self,
+        mut session: Session,
+        signals: &mut Signals,
+    ) -> Result<Played, Failure> {
         let started = Instant::now();
         let mut ending = Ending::default();
         let mut command = child::spawn(&self.args.command, &self.global.netns())?;
@@ -80,8 +76,6 @@ impl Player<'_> {
         let mut tick = interval(session::RENEWAL);
         // After a suspension one renewal is enough.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut term = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let time_is_up = sleep(self.args.duration.unwrap_or(Duration::MAX));
         tokio::pin!(time_is_up);
         loop {
@@ -94,18 +88,23 @@ impl Player<'_> {
                 }
                 status = wait_for(&mut command) => {
                     ending.command_status = Some(child::status_code(status?));
+                    command = None;
                     break;
                 }
-                () = self.signals.interrupted() => { ending.interrupted = true; break; }
-                _ = term.recv() => { ending.terminated = true; break; }
-                _ = hangup.recv() => { ending.terminated = true; break; }
+                told = signals.told() => {
+                    ending.told = Some(told);
+                    break;
+                }
                 () = &mut time_is_up => break,
             }
         }
         live.finish();
         ending.elapsed_ms = started.elapsed().as_millis() as u64;
-        self.end_command(&mut command, &mut ending).await?;
-        Ok((session, ending))
+        Ok(Played {
+            session,
+            ending,
+            command,
+        })
     }
 
     /// Renews the lease and shows the counters. `false` when the device is gone.
@@ -131,25 +130,23 @@ impl Player<'_> {
         live.show(elapsed, &achieved);
         Ok(true)
     }
+}
 
-    /// Ends a command that outlives the run: after Ctrl-C it has been told by the terminal, after
-    /// SIGTERM it is told by us, and in both cases its status is waited for.
-    async fn end_command(
-        &self,
-        command: &mut Option<Child>,
-        ending: &mut Ending,
-    ) -> Result<(), Failure> {
-        let Some(child) = command else { return Ok(()) };
-        if ending.command_status.is_some() {
-            return Ok(());
-        }
-        if let (Some(pid), false) = (child.id(), ending.interrupted) {
-            // It may have ended by itself meanwhile.
-            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
-        }
-        ending.command_status = Some(child::status_code(child.wait().await?));
-        Ok(())
+/// Waits for a command that outlives the faults. One that Ctrl-C was meant for has been told by the
+/// terminal; SIGTERM is passed on; after `--for` it goes on by itself.
+pub(super) async fn end_command(
+    command: Option<Child>,
+    ending: &mut Ending,
+) -> Result<(), Failure> {
+    let Some(mut child) = command else {
+        return Ok(());
+    };
+    if let (Some(pid), Some(Told::Terminated)) = (child.id(), ending.told) {
+        // It may have ended by itself meanwhile.
+        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
     }
+    ending.command_status = Some(child::status_code(child.wait().await?));
+    Ok(())
 }
 
 /// Waits for the command; for ever where there is none.

@@ -5,20 +5,36 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use tokio::sync::watch;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use crate::error::{Code, Failure};
 
-/// The Ctrl-C handler. ctrlc owns SIGINT alone, because it does not tell signals apart and the
-/// exit codes differ; SIGTERM and SIGHUP are tokio's, while the run plays.
+/// The handlers. ctrlc owns SIGINT alone, because it does not tell signals apart and the exit codes
+/// differ; SIGTERM and SIGHUP are tokio's.
 pub(super) struct Signals {
     count: Arc<AtomicU32>,
     interrupts: watch::Receiver<u32>,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// How a run was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// By Ctrl-C.
+    Interrupted,
+    /// By SIGTERM or SIGHUP.
+    Terminated,
 }
 
 impl Signals {
-    /// Installs the handler, before anything is changed.
-    pub(super) fn install() -> Result<Self, Failure> {
+    /// Installs the handlers, before anything is changed: a signal that comes while the run is
+    /// being set up ends it as soon as it is.
+    pub(super) fn install(runtime: &Runtime) -> Result<Self, Failure> {
         let count = Arc::new(AtomicU32::new(0));
         let (sender, interrupts) = watch::channel(0);
         let counter = Arc::clone(&count);
@@ -28,7 +44,13 @@ impl Signals {
             let _ = sender.send(now);
         })
         .map_err(|error| Failure::new(Code::Unexpected, format!("cannot catch Ctrl-C: {error}")))?;
-        Ok(Self { count, interrupts })
+        let _guard = runtime.enter();
+        Ok(Self {
+            count,
+            interrupts,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// How often Ctrl-C was pressed.
@@ -36,10 +58,13 @@ impl Signals {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits for Ctrl-C, also one that came before the call.
-    pub(super) async fn interrupted(&self) {
-        let mut interrupts = self.interrupts.clone();
-        // The sender lives in the handler, for as long as the process.
-        let _ = interrupts.wait_for(|count| *count > 0).await;
+    /// Waits for a signal, also one that came before the call.
+    pub(super) async fn told(&mut self) -> Told {
+        tokio::select! {
+            // The sender lives in the handler, for as long as the process.
+            _ = self.interrupts.wait_for(|count| *count > 0) => Told::Interrupted,
+            _ = self.terminate.recv() => Told::Terminated,
+            _ = self.hangup.recv() => Told::Terminated,
+        }
     }
 }
