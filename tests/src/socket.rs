@@ -14,6 +14,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::clock::{PATIENCE, wait_until};
+
 /// Keeps the calling thread on the first processor, so that its packets stay in order: each CPU
 /// has a backlog of its own.
 pub fn stay_on_one_cpu() {
@@ -83,6 +85,21 @@ pub fn report_errors(socket: &impl AsRawFd, address: SocketAddr) {
         SocketAddr::V4(_) => set(socket, libc::SOL_IP, libc::IP_RECVERR, 1),
         SocketAddr::V6(_) => set(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1),
     }
+}
+
+/// Opens a socket, waiting for its address to be free: a test beside this one may be between fork
+/// and exec, and hold a copy of the socket that has just been closed.
+pub fn once_free<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let mut result = open();
+    wait_until(PATIENCE, || {
+        let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        if !result.as_ref().is_err_and(in_use) {
+            return true;
+        }
+        result = open();
+        false
+    });
+    result
 }
 
 /// Binds to `address`.

@@ -95,7 +95,7 @@ impl Transfer {
     #[track_caller]
     pub fn send(&self, from: &Host, to: &Host) -> Report {
         let address = to.at(self.family, self.port);
-        let listener = to.run(|| TcpListener::bind(address).expect("listen"));
+        let listener = to.run(|| socket::once_free(|| TcpListener::bind(address)).expect("listen"));
         thread::scope(|scope| {
             let receiver = scope.spawn(|| {
                 self.settle();

@@ -115,7 +115,8 @@ impl Flow {
     /// Sends them from one host to the other, which has `address`.
     #[track_caller]
     pub fn send_to(&self, from: &Host, to: &Host, address: SocketAddr) -> Report {
-        let receiver = to.run(|| UdpSocket::bind(address).expect("bind the receiver"));
+        let receiver =
+            to.run(|| socket::once_free(|| UdpSocket::bind(address)).expect("bind the receiver"));
         let sender = from.run(|| self.open_sender(address));
         self.pass(&sender, &receiver)
     }
@@ -125,7 +126,7 @@ impl Flow {
             Family::V4 => ([0; 4], self.source_port).into(),
             Family::V6 => ([0; 16], self.source_port).into(),
         };
-        let sender = UdpSocket::bind(any).expect("bind the sender");
+        let sender = socket::once_free(|| UdpSocket::bind(any)).expect("bind the sender");
         socket::report_errors(&sender, to);
         if self.mark != 0 {
             socket::set(&sender, libc::SOL_SOCKET, libc::SO_MARK, self.mark as i32);
