@@ -15,13 +15,6 @@ macro_rules! counters {
                 $(self.$field += other.$field;)*
             }
         }
-
-        impl $name {
-            /// The counters' names and values, in order.
-            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($field), self.$field)),*].into_iter()
-            }
-        }
     };
 }
 
