@@ -11,7 +11,7 @@ mod rule;
 
 pub use counters::{PathCounters, RuleCounters};
 pub use fault::{FaultSpec, RuleState, flags};
-pub use packet::{Context, RETURN_MAGIC};
+pub use packet::{Context, Progress, RETURN_MAGIC};
 pub use rule::{MatchEntry, RuleTable};
 
 /// Most match entries of one direction. A rule takes one entry for each combination of its source
@@ -27,6 +27,12 @@ pub const EGRESS: u32 = 0;
 /// Index of the ingress table in [`maps::RULES`].
 pub const INGRESS: u32 = 1;
 
+/// Index in [`maps::CONTROL`]: the boot-time instant, in ns, after which nothing is lifted any more.
+pub const DEADLINE: u32 = 0;
+/// Index in [`maps::CONTROL`]: not 0 where the faults have ended, and packets are lifted only to
+/// stay behind those before them.
+pub const DRAINING: u32 = 1;
+
 /// Names of the maps.
 pub mod maps {
     /// `Array<RuleTable>`: one table for each direction.
@@ -39,9 +45,10 @@ pub mod maps {
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
     /// `PerCpuArray<PathCounters>` with one element.
     pub const PATH_COUNTERS: &str = "PATH_COUNTERS";
-    /// `Array<u64>` with one element: the boot-time instant, in ns, after which nothing is
-    /// diverted any more.
-    pub const DEADLINE: &str = "DEADLINE";
+    /// `Array<Progress>` with an element for each queue of packets that are being split.
+    pub const PROGRESS: &str = "PROGRESS";
+    /// `Array<u64>`: [`DEADLINE`](super::DEADLINE) and [`DRAINING`](super::DRAINING).
+    pub const CONTROL: &str = "CONTROL";
 }
 
 /// Names of the programs.
@@ -54,6 +61,8 @@ pub mod programs {
     pub const DECIDE: &str = "injector_decide";
     /// Writes the departure time.
     pub const STAMP: &str = "injector_stamp";
+    /// Brings what crossed whole among what was split.
+    pub const JOIN: &str = "injector_join";
     /// Puts packets back where they were lifted.
     pub const RETURN: &str = "injector_return";
     /// Decides rules that only drop, before the kernel allocates a socket buffer.
@@ -64,10 +73,14 @@ pub mod programs {
 pub mod globals {
     /// `u32`: the device under fault.
     pub const DEV_IFINDEX: &str = "DEV_IFINDEX";
-    /// `u32`: the pair's near end, on which packets are split.
+    /// `u32`: the splitting pair's near end.
     pub const NEAR_IFINDEX: &str = "NEAR_IFINDEX";
-    /// `u32`: the pair's far end, on which fq holds packets.
+    /// `u32`: the splitting pair's far end, on which fq holds packets.
     pub const FAR_IFINDEX: &str = "FAR_IFINDEX";
+    /// `u32`: the near end of the pair that carries super-packets whole.
+    pub const WHOLE_IFINDEX: &str = "WHOLE_IFINDEX";
+    /// `u32`: 1 where the pairs have one queue for all processors (NAPI), not one for each.
+    pub const HAS_NAPI: &str = "HAS_NAPI";
     /// `u32`: 1 where the device's frames have no Ethernet header.
     pub const RAW_IP: &str = "RAW_IP";
     /// `u32`: 1 where fq honours departure times.

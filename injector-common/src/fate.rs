@@ -1,6 +1,9 @@
 //! What happens to the n-th packet of a rule.
 
-use crate::{abi::FaultSpec, random::Stream};
+use crate::{
+    abi::FaultSpec,
+    random::{CERTAIN, LANES, Stream},
+};
 
 /// The fate of one wire packet.
 ///
@@ -44,6 +47,75 @@ pub const fn decide(spec: &FaultSpec, n: u64) -> Fate {
     }
 }
 
+/// What the faults that act on single packets do to several together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Touch {
+    /// They leave all of them alone.
+    None = 0,
+    /// They touch some, or would have to be asked one by one.
+    Some = 1,
+    /// They drop all of them.
+    Drop = 2,
+}
+
+/// Blocks of [`Stream::hits`] that [`touch`] looks at.
+const BLOCKS_MAX: u64 = 4;
+
+/// What [`decide`] will do to the `count` packets from `first` on, the segments of one super-packet:
+/// whether it can stay whole.
+///
+/// Decides 64 packets at a time, and none beyond the fourth block of 64, to which no super-packet
+/// of 64 KiB with segments of 536 bytes or more comes: it says [`Touch::Some`] there.
+#[inline(always)]
+pub const fn touch(spec: &FaultSpec, first: u64, count: u64) -> Touch {
+    if spec.drop_odds >= CERTAIN {
+        return Touch::Drop;
+    }
+    let end = first + count;
+    let (mut at, mut touched, mut kept, mut blocks) = (first, 0, 0, 0);
+    while blocks < BLOCKS_MAX && at < end {
+        let block = at / LANES;
+        let lanes = lanes_from(at % LANES) & lanes_before(end - block * LANES);
+        let drops = Stream::new(spec.drop_key).hits(spec.drop_odds, block) & lanes;
+        let others = Stream::new(spec.corrupt_key).hits(spec.corrupt_odds, block)
+            | Stream::new(spec.duplicate_key).hits(spec.duplicate_odds, block);
+        touched |= drops | others & lanes;
+        kept |= lanes & !drops;
+        at = (block + 1) * LANES;
+        blocks += 1;
+    }
+    if at < end || touched != 0 && kept != 0 {
+        Touch::Some
+    } else if touched == 0 {
+        Touch::None
+    } else {
+        Touch::Drop
+    }
+}
+
+/// The lanes of a block from `lane` on.
+#[inline(always)]
+const fn lanes_from(lane: u64) -> u64 {
+    u64::MAX << lane
+}
+
+/// The lanes of a block before `lane`, which is not 0.
+#[inline(always)]
+const fn lanes_before(lane: u64) -> u64 {
+    if lane >= LANES {
+        u64::MAX
+    } else {
+        (1 << lane) - 1
+    }
+}
+
+/// The index of which `low` are the lower half, where `next` is a later one by less than 2^32.
+#[inline(always)]
+pub const fn index_before(next: u64, low: u32) -> u64 {
+    next.wrapping_sub((next as u32).wrapping_sub(low) as u64)
+}
+
 /// The delay of packet `n` in ns, uniform between the shortest and the longest of `spec`.
 #[inline(always)]
 pub const fn delay_ns(spec: &FaultSpec, n: u64) -> u64 {
@@ -84,7 +156,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::random::CERTAIN;
 
     prop_compose! {
         fn any_spec()(
@@ -108,6 +179,17 @@ mod tests {
                 ..FaultSpec::default()
             }
         }
+    }
+
+    /// Odds at which some super-packets are touched and some are not.
+    fn rare_spec() -> impl Strategy<Value = FaultSpec> {
+        let odds = || prop_oneof![3 => Just(0), 3 => 1..CERTAIN / 50, 1 => 1..=CERTAIN, 1 => Just(CERTAIN)];
+        (any_spec(), [odds(), odds(), odds()]).prop_map(|(spec, odds)| FaultSpec {
+            drop_odds: odds[0],
+            corrupt_odds: odds[1],
+            duplicate_odds: odds[2],
+            ..spec
+        })
     }
 
     proptest! {
@@ -149,6 +231,35 @@ mod tests {
             if decide(&spec, n) != Fate::Drop {
                 prop_assert_eq!(decide(&spec, n), decide(&without_drop, n));
             }
+        }
+
+        #[test]
+        fn what_is_foreseen_of_several_packets_is_what_is_decided_of_each(
+            spec in rare_spec(), first in 0u64..1 << 40, count in 1u64..=192,
+        ) {
+            let mut fates = (first..first + count).map(|n| decide(&spec, n));
+            let is_untouched = |fate: &Fate| {
+                matches!(fate, Fate::Deliver { corrupt: None, duplicate_delay_ns: None, .. })
+            };
+            let expected = if fates.clone().all(|fate| is_untouched(&fate)) {
+                Touch::None
+            } else if fates.all(|fate| fate == Fate::Drop) {
+                Touch::Drop
+            } else {
+                Touch::Some
+            };
+            prop_assert_eq!(touch(&spec, first, count), expected);
+        }
+
+        #[test]
+        fn what_cannot_be_foreseen_is_split(spec in rare_spec(), first in 0u64..1 << 40) {
+            let expected = if spec.drop_odds == CERTAIN { Touch::Drop } else { Touch::Some };
+            prop_assert_eq!(touch(&spec, first, LANES * BLOCKS_MAX + 1), expected);
+        }
+
+        #[test]
+        fn an_index_is_found_again_from_its_lower_half(n in 0u64..1 << 60, ahead in 1u64..1 << 32) {
+            prop_assert_eq!(index_before(n + ahead, n as u32), n);
         }
 
         #[test]

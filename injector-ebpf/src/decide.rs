@@ -1,6 +1,5 @@
 //! On the pair's far end: the fate of one wire packet.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use injector_common::{
     abi::{Context, FaultSpec, flags},
     corrupt::{self, Flip},
@@ -11,7 +10,7 @@ use injector_common::{
 use crate::{
     globals,
     maps::FAULTS,
-    record,
+    put_back, record,
     skb::{SHOT, Skb},
 };
 
@@ -26,22 +25,19 @@ pub fn run(skb: Skb) -> i32 {
     let Some(spec) = FAULTS.get(slot) else {
         return SHOT;
     };
-    let Some(n) = record::advance(slot, 1) else {
+    let first = skb.cb::<2>();
+    let (Some(next), Some(earlier)) = (record::next(slot), record::earlier(context, first)) else {
         return SHOT;
     };
-    let bytes = u64::from(skb.len());
-    let fate = fate::decide(spec, n);
-    record::rule(slot, |counters| {
-        counters.matched += 1;
-        counters.bytes += bytes;
-        counters.dropped += u64::from(matches!(fate, Fate::Drop));
-    });
+    let first = fate::index_before(next, first);
     let Fate::Deliver {
         corrupt,
         duplicate_delay_ns,
-        delay_ns,
-    } = fate
+        ..
+    } = fate::decide(spec, first + earlier)
     else {
+        record::rule(slot, |counters| counters.dropped += 1);
+        record::leave(slot, 1);
         return SHOT;
     };
     if let Some(draw) = corrupt
@@ -49,20 +45,38 @@ pub fn run(skb: Skb) -> i32 {
     {
         record::rule(slot, |counters| counters.corrupted += 1);
     }
-    // SAFETY: the helper only reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
-    let planned_ns = skb.carried_ns();
-    if let Some(delay_ns) = duplicate_delay_ns {
-        skb.carry_ns(fate::departure_ns(now_ns, planned_ns, delay_ns));
-        if skb.clone_to(globals::far_ifindex()).is_ok() {
-            record::rule(slot, |counters| counters.duplicated += 1);
-        }
-    }
-    skb.carry_ns(fate::departure_ns(now_ns, planned_ns, delay_ns));
     if spec.delays() {
         record::rule(slot, |counters| counters.delayed += 1);
     }
-    skb.to_egress(globals::far_ifindex())
+    let departure_ns = skb.carried_ns();
+    if let Some(delay_ns) = duplicate_delay_ns {
+        let undelayed_ns = departure_ns - fate::delay_ns(spec, first);
+        copy(skb, context, undelayed_ns + delay_ns);
+        skb.carry_ns(departure_ns);
+    }
+    if context.held() {
+        skb.to_egress(globals::far_ifindex())
+    } else {
+        put_back::to_device(skb, context)
+    }
+}
+
+/// Sends a duplicate on its way.
+#[inline(always)]
+fn copy(skb: Skb, context: Context, departure_ns: u64) {
+    let slot = context.slot();
+    record::enter(slot, 1, departure_ns);
+    let sent = if context.held() {
+        skb.carry_ns(departure_ns);
+        skb.clone_to(globals::far_ifindex())
+    } else {
+        put_back::copy_to_device(skb, context)
+    };
+    if sent.is_ok() {
+        record::rule(slot, |counters| counters.duplicated += 1);
+    } else {
+        record::leave(slot, 1);
+    }
 }
 
 /// Flips one bit. The near end has filled in the checksum, as a NIC would have, so that it no

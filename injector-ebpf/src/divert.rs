@@ -1,13 +1,13 @@
-//! On the device: which packets are lifted onto the pair.
+//! On the device: which packets are lifted onto the pairs, and by which lane.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use injector_common::{
-    abi::{self, Context, FaultSpec, RETURN_MAGIC, flags},
-    fate,
+    abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, flags},
+    fate::{self, Touch},
 };
 
 use crate::{
-    classify, globals,
+    classify, foresee, globals,
     maps::FAULTS,
     record,
     skb::{PASS, Skb},
@@ -30,6 +30,46 @@ impl Direction {
     }
 }
 
+/// A packet that a rule matched.
+#[derive(Clone, Copy)]
+struct Matched<'a> {
+    skb: Skb,
+    slot: u32,
+    spec: &'a FaultSpec,
+    direction: Direction,
+    /// How many packets it is on the wire.
+    packets: u64,
+}
+
+/// When a packet is to go on; at once where that is now.
+#[derive(Clone, Copy)]
+struct Departure {
+    now_ns: u64,
+    time_ns: u64,
+}
+
+/// A way through the pairs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Over the first pair, which splits super-packets, to where each segment's fate is decided.
+    Split,
+    /// Over the second pair, whole: as many hops as by [`Lane::Split`], so that order is kept.
+    Whole,
+    /// Straight to where packets are held: nothing has to be split in this rule.
+    Straight,
+}
+
+impl Lane {
+    #[inline(always)]
+    fn ifindex(self) -> u32 {
+        match self {
+            Self::Split => globals::near_ifindex(),
+            Self::Whole => globals::whole_ifindex(),
+            Self::Straight => globals::far_ifindex(),
+        }
+    }
+}
+
 /// Lifts a packet that a rule matches; everything else passes.
 #[inline(always)]
 pub fn run(skb: Skb, direction: Direction) -> i32 {
@@ -45,22 +85,32 @@ pub fn run(skb: Skb, direction: Direction) -> i32 {
     if spec.flags & flags::XDP != 0 && globals::xdp_decides(skb.len()) {
         return PASS;
     }
-    if spec.flags & flags::EXEMPT != 0 {
-        let (packets, bytes) = (skb.wire_packets(), u64::from(skb.len()));
-        record::rule(slot, |counters| {
-            counters.matched += packets;
-            counters.bytes += bytes;
-        });
-        return PASS;
-    }
     if record::lapsed() {
         record::path(|counters| counters.lapsed += 1);
         return PASS;
     }
-    lift(skb, slot, spec, direction)
+    let matched = Matched {
+        skb,
+        slot,
+        spec,
+        direction,
+        packets: skb.wire_packets(),
+    };
+    if record::draining() {
+        return matched.follow();
+    }
+    let bytes = u64::from(skb.len());
+    record::rule(slot, |counters| {
+        counters.matched += matched.packets;
+        counters.bytes += bytes;
+    });
+    if spec.flags & flags::EXEMPT != 0 {
+        return PASS;
+    }
+    matched.decide()
 }
 
-/// Recognises a packet that the pair has put back, and restores its priority, which no crossing
+/// Recognises a packet that the pairs have put back, and restores its priority, which no crossing
 /// keeps.
 #[inline(always)]
 fn has_returned(skb: Skb) -> bool {
@@ -73,6 +123,7 @@ fn has_returned(skb: Skb) -> bool {
     // Should the packet come by again, it is a new one.
     skb.set_cb::<4>(0);
     skb.set_priority(skb.cb::<1>());
+    record::leave(skb.cb::<0>(), skb.wire_packets());
     true
 }
 
@@ -86,58 +137,107 @@ fn find_rule(skb: Skb, direction: Direction) -> Option<u32> {
     None
 }
 
-/// Sends a clone through the pair and consumes the original.
-///
-/// The clone belongs to no socket. Without that, a delayed packet would count against its socket's
-/// limits (TCP Small Queues, `SO_SNDBUF`) and throttle the sender, which a long wire does not.
-#[inline(always)]
-fn lift(skb: Skb, slot: u32, spec: &FaultSpec, direction: Direction) -> i32 {
-    let packets = skb.wire_packets();
-    let split = spec.flags & flags::SPLIT != 0;
-    skb.set_cb::<3>(skb.priority());
-    skb.set_cb::<4>(Context::new(slot, direction == Direction::Ingress).word());
-    // The bytes are counted before a header is put in front.
-    let bytes = u64::from(skb.len());
-    if globals::raw_ip() && skb.push_ethernet().is_err() {
-        return fail_open(slot, packets);
-    }
-    let sent = if split {
-        skb.carry_ns(skb.tstamp());
-        skb.clone_to(globals::near_ifindex())
-    } else {
-        let Some(n) = record::advance(slot, packets) else {
+impl Matched<'_> {
+    /// Takes the packet's indexes, and foresees what they mean.
+    #[inline(always)]
+    fn decide(self) -> i32 {
+        let Some(first) = record::advance(self.slot, self.packets) else {
             return PASS;
         };
+        if self.spec.flags & flags::SPLIT == 0 {
+            return self.delay(Lane::Straight, first);
+        }
+        match foresee::touch(self.slot, first, self.packets) {
+            Touch::Drop => {
+                record::rule(self.slot, |counters| counters.dropped += self.packets);
+                self.skb.consume()
+            }
+            Touch::Some => {
+                self.skb.set_cb::<2>(first as u32);
+                self.lift(Lane::Split, self.departure_of(first), |counters| {
+                    counters.split += self.packets;
+                })
+            }
+            Touch::None if self.spec.delays() => self.delay(Lane::Whole, first),
+            Touch::None => self.follow(),
+        }
+    }
+
+    /// Delays the packet as one: its first wire packet's delay is everybody's.
+    #[inline(always)]
+    fn delay(self, lane: Lane, first: u64) -> i32 {
+        self.lift(lane, self.departure_of(first), |counters| {
+            counters.delayed += self.packets;
+        })
+    }
+
+    /// Lets a packet pass to which nothing is to happen; through the pairs where others of its rule
+    /// are still on their way, so as not to overtake them.
+    #[inline(always)]
+    fn follow(self) -> i32 {
+        let ahead = record::ahead(self.slot);
+        if ahead.packets == 0 {
+            return PASS;
+        }
+        let lane = if self.spec.flags & flags::SPLIT == 0 {
+            Lane::Straight
+        } else {
+            Lane::Whole
+        };
+        let mut departure = self.departure(0);
+        departure.time_ns = departure.time_ns.max(ahead.latest_ns);
+        self.lift(lane, departure, |_| {})
+    }
+
+    #[inline(always)]
+    fn departure_of(self, first: u64) -> Departure {
+        self.departure(fate::delay_ns(self.spec, first))
+    }
+
+    #[inline(always)]
+    fn departure(self, delay_ns: u64) -> Departure {
         // SAFETY: the helper only reads the clock.
         let now_ns = unsafe { bpf_ktime_get_ns() };
-        skb.carry_ns(fate::departure_ns(
+        Departure {
             now_ns,
-            skb.tstamp(),
-            fate::delay_ns(spec, n),
-        ));
-        skb.clone_to(globals::far_ifindex())
-    };
-    if sent.is_err() && !globals::raw_ip() {
-        return fail_open(slot, packets);
-    }
-    record::rule(slot, |counters| {
-        if sent.is_err() {
-            // The Ethernet header cannot be taken off again.
-            counters.lost += packets;
-        } else if split {
-            counters.diverted += packets;
-        } else {
-            counters.matched += packets;
-            counters.bytes += bytes;
-            counters.delayed += packets;
+            time_ns: fate::departure_ns(now_ns, self.skb.tstamp(), delay_ns),
         }
-    });
-    skb.consume()
-}
+    }
 
-/// The pair is gone or down: no packet may be lost for that.
-#[inline(always)]
-fn fail_open(slot: u32, packets: u64) -> i32 {
-    record::rule(slot, |counters| counters.failed_open += packets);
-    PASS
+    /// Sends a clone through the pairs and consumes the original.
+    ///
+    /// The clone belongs to no socket. Without that, a delayed packet would count against its
+    /// socket's limits (TCP Small Queues, `SO_SNDBUF`) and throttle the sender, which a long wire
+    /// does not.
+    #[inline(always)]
+    fn lift(self, lane: Lane, departure: Departure, count: impl FnOnce(&mut RuleCounters)) -> i32 {
+        let Self { skb, slot, .. } = self;
+        let from_ingress = self.direction == Direction::Ingress;
+        let held = departure.time_ns > departure.now_ns;
+        skb.carry_ns(departure.time_ns);
+        skb.set_cb::<3>(skb.priority());
+        skb.set_cb::<4>(Context::new(slot, from_ingress, held).word());
+        if globals::raw_ip() && skb.push_ethernet().is_err() {
+            return self.fail_open();
+        }
+        record::enter(slot, self.packets, departure.time_ns);
+        if skb.clone_to(lane.ifindex()).is_ok() {
+            record::rule(slot, count);
+            return skb.consume();
+        }
+        record::leave(slot, self.packets);
+        if globals::raw_ip() {
+            // The Ethernet header cannot be taken off again.
+            record::rule(slot, |counters| counters.lost += self.packets);
+            return skb.consume();
+        }
+        self.fail_open()
+    }
+
+    /// The pair is gone or down: no packet may be lost for that.
+    #[inline(always)]
+    fn fail_open(self) -> i32 {
+        record::rule(self.slot, |counters| counters.failed_open += self.packets);
+        PASS
+    }
 }

@@ -11,6 +11,10 @@ static NEAR_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static FAR_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+static WHOLE_IFINDEX: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static HAS_NAPI: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 static RAW_IP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static HAS_FQ: Global<u32> = Global::new(0);
@@ -25,16 +29,28 @@ pub fn dev_ifindex() -> u32 {
     DEV_IFINDEX.load()
 }
 
-/// The pair's near end, on which packets are split into wire packets.
+/// The splitting pair's near end.
 #[inline(always)]
 pub fn near_ifindex() -> u32 {
     NEAR_IFINDEX.load()
 }
 
-/// The pair's far end, on which fq holds packets.
+/// The splitting pair's far end, on which fq holds packets.
 #[inline(always)]
 pub fn far_ifindex() -> u32 {
     FAR_IFINDEX.load()
+}
+
+/// The near end of the pair that carries super-packets whole.
+#[inline(always)]
+pub fn whole_ifindex() -> u32 {
+    WHOLE_IFINDEX.load()
+}
+
+/// Whether packets cross the pairs by one queue for all processors, not by one for each.
+#[inline(always)]
+pub fn has_napi() -> bool {
+    HAS_NAPI.load() != 0
 }
 
 /// Whether the device's frames start with the IP header.

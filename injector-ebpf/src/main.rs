@@ -11,8 +11,10 @@
 mod classify;
 mod decide;
 mod divert;
+mod foresee;
 mod frame;
 mod globals;
+mod join;
 mod maps;
 mod put_back;
 mod record;
@@ -37,6 +39,12 @@ pub fn injector_egress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn injector_ingress(ctx: TcContext) -> i32 {
     divert::run(Skb::new(&ctx), Direction::Ingress)
+}
+
+/// Second pair's far end, ingress: on to the first pair's.
+#[classifier]
+pub fn injector_join(ctx: TcContext) -> i32 {
+    join::run(Skb::new(&ctx))
 }
 
 /// Far end's ingress: decides the fate of one wire packet.

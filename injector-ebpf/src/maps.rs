@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use injector_common::{
-    abi::{FaultSpec, PathCounters, RuleCounters, RuleState, RuleTable, SLOTS_MAX},
+    abi::{FaultSpec, PathCounters, Progress, RuleCounters, RuleState, RuleTable, SLOTS_MAX},
     wire::PacketKey,
 };
 
@@ -34,6 +34,11 @@ pub static RULE_COUNTERS: PerCpuArray<RuleCounters> = PerCpuArray::with_max_entr
 #[map]
 pub static PATH_COUNTERS: PerCpuArray<PathCounters> = PerCpuArray::with_max_entries(1, 0);
 
-/// The end of the loader's lease, on the boot-time clock.
+/// How far each queue has come with a super-packet that is being split. Userspace sizes it to the
+/// processors.
 #[map]
-pub static DEADLINE: Array<u64> = Array::with_max_entries(1, 0);
+pub static PROGRESS: Array<Progress> = Array::with_max_entries(1, 0);
+
+/// What the loader says to all programs: the end of its lease, and whether the faults have ended.
+#[map]
+pub static CONTROL: Array<u64> = Array::with_max_entries(2, 0);

@@ -1,12 +1,20 @@
 //! Counters and the rules' packet indexes.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::bpf_spin_lock,
-    helpers::{bpf_ktime_get_boot_ns, bpf_spin_lock as lock, bpf_spin_unlock as unlock},
+    helpers::{
+        bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_spin_lock as lock,
+        bpf_spin_unlock as unlock,
+    },
 };
-use injector_common::abi::{PathCounters, RuleCounters};
+use injector_common::abi::{self, Context, PathCounters, RuleCounters, RuleState};
 
-use crate::maps::{DEADLINE, PATH_COUNTERS, RULE_COUNTERS, STATES};
+use crate::{
+    globals,
+    maps::{CONTROL, PATH_COUNTERS, PROGRESS, RULE_COUNTERS, STATES},
+};
 
 /// Updates the counters of the rule in `slot`.
 #[inline(always)]
@@ -41,12 +49,108 @@ pub fn advance(slot: u32, count: u64) -> Option<u64> {
     }
 }
 
+/// The index of the next packet.
+#[inline(always)]
+pub fn next(slot: u32) -> Option<u64> {
+    // SAFETY: a word, read at once; whatever it is, it is later than the packets under way.
+    STATES
+        .get_ptr(slot)
+        .map(|state| unsafe { (&raw const (*state).next).read_volatile() })
+}
+
+/// Notes that packets have been lifted, to depart at `departure_ns`.
+#[inline(always)]
+pub fn enter(slot: u32, packets: u64, departure_ns: u64) {
+    let Some(state) = STATES.get_ptr_mut(slot) else {
+        return;
+    };
+    add(state, packets);
+    // SAFETY: a word, read and written at once.
+    unsafe {
+        let latest_ns = &raw mut (*state).latest_ns;
+        if latest_ns.read_volatile() < departure_ns {
+            latest_ns.write_volatile(departure_ns);
+        }
+    }
+}
+
+/// Notes that packets are back, or are no more.
+#[inline(always)]
+pub fn leave(slot: u32, packets: u64) {
+    if let Some(state) = STATES.get_ptr_mut(slot) {
+        add(state, packets.wrapping_neg());
+    }
+}
+
+/// Atomically. `core` has no such operation for eBPF, where one that returns the sum came only with
+/// Linux 5.12.
+#[inline(always)]
+fn add(state: *mut RuleState, packets: u64) {
+    // SAFETY: the word lies in a map element, aligned, and everybody only adds to it.
+    unsafe {
+        asm!(
+            "lock *(u64 *)({word} + 0) += {packets}",
+            word = in(reg) &raw mut (*state).in_flight,
+            packets = in(reg) packets,
+            options(nostack),
+        );
+    }
+}
+
+/// The packets of a rule that are on their way.
+pub struct Ahead {
+    /// How many.
+    pub packets: u64,
+    /// The latest departure time among them.
+    pub latest_ns: u64,
+}
+
+/// What of the rule's packets is on its way.
+#[inline(always)]
+pub fn ahead(slot: u32) -> Ahead {
+    match STATES.get_ptr(slot) {
+        // SAFETY: words, each read at once.
+        Some(state) => unsafe {
+            Ahead {
+                packets: (&raw const (*state).in_flight).read_volatile(),
+                latest_ns: (&raw const (*state).latest_ns).read_volatile(),
+            }
+        },
+        None => Ahead {
+            packets: 0,
+            latest_ns: 0,
+        },
+    }
+}
+
+/// How many segments of the same super-packet came before this one.
+#[inline(always)]
+pub fn earlier(context: Context, first: u32) -> Option<u64> {
+    let queue = if globals::has_napi() {
+        0
+    } else {
+        // SAFETY: the helper only reads.
+        unsafe { bpf_get_smp_processor_id() }
+    };
+    let progress = PROGRESS.get_ptr_mut(queue)?;
+    // SAFETY: a queue is served by one processor at a time.
+    Some(unsafe { (*progress).step(context.word(), first) })
+}
+
 /// Whether the loader has let its lease run out: it was killed, is stopped or hangs.
 #[inline(always)]
 pub fn lapsed() -> bool {
-    match DEADLINE.get(0) {
+    match CONTROL.get(abi::DEADLINE) {
         // SAFETY: the helper only reads the clock. It counts while the machine is suspended.
         Some(deadline) => *deadline < unsafe { bpf_ktime_get_boot_ns() },
         None => true,
     }
+}
+
+/// Whether the faults have ended.
+#[inline(always)]
+pub fn draining() -> bool {
+    CONTROL
+        .get(abi::DRAINING)
+        .is_some_and(|draining| *draining != 0)
 }

@@ -139,9 +139,20 @@ impl Skb {
     /// lost then shows in the balance of the counters along the way.
     #[inline(always)]
     pub fn clone_to(self, ifindex: u32) -> Result<(), NotSent> {
+        self.clone_redirect(ifindex, 0)
+    }
+
+    /// Lets a clone arrive at `ifindex`.
+    #[inline(always)]
+    pub fn clone_to_ingress(self, ifindex: u32) -> Result<(), NotSent> {
+        self.clone_redirect(ifindex, BPF_F_INGRESS.into())
+    }
+
+    #[inline(always)]
+    fn clone_redirect(self, ifindex: u32, flags: u64) -> Result<(), NotSent> {
         const NET_XMIT_CN: i64 = 2;
         // SAFETY: the helper checks its arguments.
-        match unsafe { helpers::bpf_clone_redirect(self.0, ifindex, 0) } {
+        match unsafe { helpers::bpf_clone_redirect(self.0, ifindex, flags) } {
             // The interface is down.
             NET_XMIT_CN => Err(NotSent),
             // It is gone, or memory is short.

@@ -14,7 +14,6 @@ pub fn run(skb: Skb) -> i32 {
         record::path(|counters| counters.stray += 1);
         return SHOT;
     }
-    record::path(|counters| counters.stamped += 1);
     // fq sends packets of priority 7 (TC_PRIO_CONTROL) at once; the true priority is in cb[3].
     skb.set_priority(0);
     if globals::has_fq() {

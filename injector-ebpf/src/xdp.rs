@@ -26,7 +26,11 @@ fn decide(ctx: &XdpContext) -> Option<Fate> {
     let slot = classify::find_rule(&frame(ctx), false, INGRESS).ok()??;
     let spec = FAULTS.get(slot)?;
     let frame_len = frame(ctx).len();
-    if spec.flags & flags::XDP == 0 || !globals::xdp_decides(frame_len as u32) || record::lapsed() {
+    if spec.flags & flags::XDP == 0
+        || !globals::xdp_decides(frame_len as u32)
+        || record::lapsed()
+        || record::draining()
+    {
         return None;
     }
     let n = record::advance(slot, 1)?;

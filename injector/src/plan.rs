@@ -148,6 +148,13 @@ impl Plan {
         self.rules.iter().map(longest).max().unwrap_or(0)
     }
 
+    /// Whether any rule acts on single packets, so that super-packets may have to be split.
+    pub fn splits(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.spec.flags & flags::SPLIT != 0)
+    }
+
     /// Whether XDP could decide any rule.
     pub fn has_xdp_rules(&self) -> bool {
         self.rules

@@ -13,15 +13,17 @@ use injector::{
     profile,
 };
 use injector_common::{
-    abi::{Context, XdpMode, flags, maps, programs},
+    abi::{self, FaultSpec, XdpMode, flags, maps, programs},
     corrupt,
-    fate::{self, Fate},
+    fate::{self, Fate, Touch},
     random::Stream,
     wire::{self, PacketKey},
 };
 
 /// Offsets in `struct __sk_buff` (linux/bpf.h).
 const CB: usize = 48;
+const TSTAMP: usize = 152;
+const GSO_SEGS: usize = 164;
 const CONTEXT_LEN: usize = 192;
 /// `TC_ACT_UNSPEC`, `TC_ACT_SHOT`, `TC_ACT_REDIRECT` and `XDP_PASS`.
 const UNSPEC: u32 = u32::MAX;
@@ -37,15 +39,17 @@ fn load(text: &str, seed: u64) -> (Plan, Ebpf) {
         device: NOWHERE,
         near: NOWHERE,
         far: NOWHERE,
+        whole: NOWHERE,
+        has_napi: false,
         raw_ip: false,
         has_fq: true,
         xdp: XdpMode::Generic,
         frame_len_max: 1522,
     };
     let mut ebpf = object::load(&plan, special).unwrap();
-    let mut deadline: Array<&mut MapData, u64> =
-        Array::try_from(ebpf.map_mut(maps::DEADLINE).unwrap()).unwrap();
-    deadline.set(0, u64::MAX, 0).unwrap();
+    let mut control: Array<&mut MapData, u64> =
+        Array::try_from(ebpf.map_mut(maps::CONTROL).unwrap()).unwrap();
+    control.set(abi::DEADLINE, u64::MAX, 0).unwrap();
     (plan, ebpf)
 }
 
@@ -75,32 +79,53 @@ fn udp_frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-struct Decided {
+/// What a packet carries in its `struct __sk_buff`.
+#[derive(Clone, Copy)]
+struct Carried([u8; CONTEXT_LEN]);
+
+impl Carried {
+    /// A packet that its sender has planned for `planned_ns`, of so many segments.
+    fn new(planned_ns: u64, segments: u32) -> Self {
+        let mut context = [0; CONTEXT_LEN];
+        context[TSTAMP..TSTAMP + 8].copy_from_slice(&planned_ns.to_ne_bytes());
+        context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.to_ne_bytes());
+        Self(context)
+    }
+
+    fn departure_ns(&self) -> u64 {
+        u64::from_ne_bytes(self.0[CB..CB + 8].try_into().unwrap())
+    }
+
+    /// What a segment carries.
+    fn of_segment(&self) -> Self {
+        let mut context = self.0;
+        context[GSO_SEGS..GSO_SEGS + 4].fill(0);
+        Self(context)
+    }
+}
+
+struct Ran {
     verdict: u32,
-    departure_ns: u64,
+    carried: Carried,
     frame: Vec<u8>,
 }
 
-/// Runs the decision on a frame whose sender had planned it for `planned_ns`.
-fn decide(ebpf: &Ebpf, slot: u32, planned_ns: u64, frame: &[u8]) -> Decided {
-    let program: &SchedClassifier = ebpf.program(programs::DECIDE).unwrap().try_into().unwrap();
-    let mut ctx = [0; CONTEXT_LEN];
-    ctx[CB..CB + 8].copy_from_slice(&planned_ns.to_ne_bytes());
-    ctx[CB + 16..CB + 20].copy_from_slice(&Context::new(slot, false).word().to_ne_bytes());
+fn run(ebpf: &Ebpf, name: &str, carried: &Carried, frame: &[u8]) -> Ran {
+    let program: &SchedClassifier = ebpf.program(name).unwrap().try_into().unwrap();
     let (mut data_out, mut ctx_out) = (vec![0; frame.len() + 64], [0; CONTEXT_LEN]);
     let result = program
         .test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut data_out),
-            ctx_in: Some(&ctx),
+            ctx_in: Some(&carried.0),
             ctx_out: Some(&mut ctx_out),
             ..TestRunOptions::new()
         })
         .unwrap();
     data_out.truncate(result.data_size_out as usize);
-    Decided {
+    Ran {
         verdict: result.return_value,
-        departure_ns: u64::from_ne_bytes(ctx_out[CB..CB + 8].try_into().unwrap()),
+        carried: Carried(ctx_out),
         frame: data_out,
     }
 }
@@ -110,36 +135,60 @@ fn the_kernel_decides_20_000_packets_as_userspace_does() {
     let text = "
         name: all
         rules:
-          - {drop: 20%, corrupt: 30%, duplicate: 10%, delay: {time: 10ms, jitter: 10ms}}";
-    let (plan, ebpf) = load(text, seed());
+          - {drop: 2%, corrupt: 1%, duplicate: 1%, delay: {time: 10ms, jitter: 10ms}}";
+    let seed = seed();
+    let (plan, ebpf) = load(text, seed);
     let spec = &plan.rules[0].spec;
     let frame = udp_frame(&[0x5a; 100]);
-    let mut key = PacketKey::default();
-    let layout = wire::parse(&frame[..], false, &mut key).unwrap();
-    let (mut drops, mut flips) = (0, 0);
-    for n in 0..20_000 {
+    let sizes = Stream::new(seed);
+    let (mut first, mut touched) = (0, [0; 3]);
+    while first < 20_000 {
+        // Single packets and super-packets of every size; 45 segments are the usual maximum.
+        let count = 1 + sizes.up_to(first, 49).saturating_sub(5);
         // Ahead, so that the departure does not depend on when the program runs.
         let planned_ns = monotonic_ns() + 10_000_000_000;
-        let decided = decide(&ebpf, 0, planned_ns, &frame);
-        let Fate::Deliver {
-            corrupt, delay_ns, ..
-        } = fate::decide(spec, n)
-        else {
-            assert_eq!(decided.verdict, SHOT, "packet {n}");
-            drops += 1;
-            continue;
-        };
-        assert_eq!(decided.verdict, REDIRECT, "packet {n}");
-        assert_eq!(decided.departure_ns - planned_ns, delay_ns, "packet {n}");
-        let mut expected = frame.clone();
-        if let Some(draw) = corrupt {
-            let flip = corrupt::choose(&frame[..], &layout, frame.len(), draw).unwrap();
-            expected[flip.offset] ^= flip.mask;
-            flips += 1;
+        let packet = Carried::new(planned_ns, count as u32);
+        // There is no pair to lift it onto, and so it passes, with all that it would have carried.
+        let lifted = run(&ebpf, programs::DIVERT_EGRESS, &packet, &frame);
+        let touch = fate::touch(spec, first, count);
+        touched[touch as usize] += 1;
+        if touch == Touch::Drop {
+            assert_eq!(lifted.verdict, REDIRECT, "packet {first}");
+        } else {
+            assert_eq!(lifted.verdict, UNSPEC, "packet {first}");
+            let delay_ns = lifted.carried.departure_ns() - planned_ns;
+            assert_eq!(delay_ns, fate::delay_ns(spec, first), "packet {first}");
         }
-        assert_eq!(decided.frame, expected, "packet {n}");
+        if touch == Touch::Some {
+            for n in first..first + count {
+                assert_decided(&ebpf, spec, n, &lifted.carried.of_segment(), &frame);
+            }
+        }
+        first += count;
     }
-    assert!(drops > 0 && flips > 0, "the test must see every fault");
+    assert!(touched.iter().all(|count| *count > 0), "{touched:?}");
+}
+
+/// Has the program decide a segment, which is packet `n`.
+fn assert_decided(ebpf: &Ebpf, spec: &FaultSpec, n: u64, carried: &Carried, frame: &[u8]) {
+    let decided = run(ebpf, programs::DECIDE, carried, frame);
+    let Fate::Deliver { corrupt, .. } = fate::decide(spec, n) else {
+        assert_eq!(decided.verdict, SHOT, "packet {n}");
+        return;
+    };
+    assert_eq!(decided.verdict, REDIRECT, "packet {n}");
+    assert_eq!(
+        decided.carried.departure_ns(),
+        carried.departure_ns(),
+        "packet {n}"
+    );
+    let mut expected = frame.to_vec();
+    if let Some(draw) = corrupt {
+        let layout = wire::parse(frame, false, &mut PacketKey::default()).unwrap();
+        let flip = corrupt::choose(frame, &layout, frame.len(), draw).unwrap();
+        expected[flip.offset] ^= flip.mask;
+    }
+    assert_eq!(decided.frame, expected, "packet {n}");
 }
 
 #[test]
@@ -150,7 +199,8 @@ fn a_valid_checksum_is_valid() {
     for payload in payloads {
         for frame in frames_with_checksums(payload) {
             for _ in 0..200 {
-                let decided = decide(&ebpf, 0, 0, &frame);
+                let lifted = run(&ebpf, programs::DIVERT_EGRESS, &Carried::new(0, 0), &frame);
+                let decided = run(&ebpf, programs::DECIDE, &lifted.carried, &frame);
                 assert_ne!(decided.frame, frame, "one bit is flipped");
                 assert!(checksum_is_valid(&decided.frame), "{:02x?}", decided.frame);
             }

@@ -21,7 +21,7 @@ macro_rules! counters {
 counters! {
     /// What happened to the packets of one rule, in wire packets.
     pub struct RuleCounters {
-        /// Packets whose fate was decided.
+        /// Packets that the rule had to decide.
         pub matched: u64,
         /// Bytes of these packets, link-layer header included.
         pub bytes: u64,
@@ -33,8 +33,8 @@ counters! {
         pub corrupted: u64,
         /// Copies made.
         pub duplicated: u64,
-        /// Packets lifted onto the pair to be split; those not in `matched` were lost there.
-        pub diverted: u64,
+        /// Packets that were split out of super-packets, or lifted one by one, to be touched.
+        pub split: u64,
         /// Packets that should have been lifted but could not be, and passed untouched.
         pub failed_open: u64,
         /// Packets that could neither be lifted nor pass any more.
@@ -52,12 +52,8 @@ counters! {
         pub unparseable: u64,
         /// Passed although a rule matched, because the loader's lease had run out.
         pub lapsed: u64,
-        /// Handed to fq on the pair.
-        pub stamped: u64,
-        /// Put back on the device.
-        pub returned: u64,
         /// Not ours, found on the private pair and discarded.
         pub stray: u64,
     }
 }
-record!(PathCounters, size: 48, align: 8);
+record!(PathCounters, size: 32, align: 8);

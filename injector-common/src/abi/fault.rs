@@ -69,8 +69,14 @@ pub struct RuleState {
     pub reserved: u32,
     /// Index of the next wire packet that matches, counting from 0.
     pub next: u64,
+    /// Wire packets on their way: lifted, and not yet back on the device. Not under the lock, but
+    /// added to atomically.
+    pub in_flight: u64,
+    /// Latest departure time given to a packet, on the monotonic clock, in ns. Written without the
+    /// lock: two processors that write at the same moment have almost the same to say.
+    pub latest_ns: u64,
 }
-record!(RuleState, size: 16, align: 8);
+record!(RuleState, size: 32, align: 8);
 
 impl FaultSpec {
     /// Whether the rule delays its packets.

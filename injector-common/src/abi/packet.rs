@@ -13,13 +13,15 @@ impl Context {
     const SIGNATURE: u32 = 0x1f17 << 16;
     const SIGNATURE_MASK: u32 = 0xffff << 16;
     const INGRESS: u32 = 1 << 15;
-    const SLOT_MASK: u32 = (1 << 15) - 1;
+    const HELD: u32 = 1 << 14;
+    const SLOT_MASK: u32 = (1 << 14) - 1;
 
     /// The context of a packet that the rule in `slot` matched.
     #[inline(always)]
-    pub const fn new(slot: u32, ingress: bool) -> Self {
+    pub const fn new(slot: u32, ingress: bool, held: bool) -> Self {
         let direction = if ingress { Self::INGRESS } else { 0 };
-        Self(Self::SIGNATURE | direction | (slot & Self::SLOT_MASK))
+        let held = if held { Self::HELD } else { 0 };
+        Self(Self::SIGNATURE | direction | held | (slot & Self::SLOT_MASK))
     }
 
     /// Reads `cb[4]`; `None` where the packet is not ours.
@@ -49,10 +51,42 @@ impl Context {
     pub const fn ingress(self) -> bool {
         self.0 & Self::INGRESS != 0
     }
+
+    /// Whether the packet is to be held until its departure time, and not put back at once.
+    #[inline(always)]
+    pub const fn held(self) -> bool {
+        self.0 & Self::HELD != 0
+    }
 }
 
-// Every slot fits beside the direction bit.
+// Every slot fits beside the flags.
 const _: () = assert!(super::SLOTS_MAX <= Context::SLOT_MASK + 1);
+
+/// How far a queue has come with a super-packet that is being split. Its segments carry what the
+/// super-packet carried and cannot be told apart, but they arrive one after the other.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Of which rule: `cb[4]`.
+    pub context: u32,
+    /// From which packet index on, the lower half: `cb[2]`.
+    pub first: u32,
+    /// How many have arrived.
+    pub count: u64,
+}
+super::record!(Progress, size: 16, align: 8);
+
+impl Progress {
+    /// Counts one more segment in, and says how many came before it.
+    #[inline(always)]
+    pub const fn step(&mut self, context: u32, first: u32) -> u64 {
+        if self.context != context || self.first != first {
+            (self.context, self.first, self.count) = (context, first, 0);
+        }
+        self.count += 1;
+        self.count - 1
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -60,10 +94,12 @@ mod tests {
 
     #[test]
     fn a_context_survives_the_trip_through_its_word() {
-        for ingress in [false, true] {
+        for (ingress, held) in [(false, false), (false, true), (true, false), (true, true)] {
             for slot in [0, 1, 255, super::super::SLOTS_MAX - 1] {
-                let context = Context::from_word(Context::new(slot, ingress).word()).unwrap();
-                assert_eq!((context.slot(), context.ingress()), (slot, ingress));
+                let word = Context::new(slot, ingress, held).word();
+                let context = Context::from_word(word).unwrap();
+                let read = (context.slot(), context.ingress(), context.held());
+                assert_eq!(read, (slot, ingress, held));
             }
         }
         assert_eq!(Context::from_word(0), None);

@@ -149,7 +149,7 @@ impl Show<'_> {
             before,
             during,
             after,
-            achieved: Achieved::new(&rules, &last),
+            achieved: Achieved::of_ended(&rules, &last),
             removed: left.is_empty(),
         })?;
         verdict(&left)

@@ -11,7 +11,7 @@ use crate::{
     datapath::{
         AttachPolicy, Netns, Options,
         netlink::Netlink,
-        pair::{self, Pair},
+        pair::{self, Names},
         target::{Framing, Target},
     },
     error::Failure,
@@ -114,13 +114,19 @@ fn way(spec: u32) -> &'static str {
 /// Every change, in order. A run undoes them in reverse.
 fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<String> {
     let device = &target.link.name;
-    let (near, far) = Pair::names(target.link.index);
+    let Names { near, far } = Names::split(target.link.index);
     let mut steps = vec![
         format!("in {netns}: create the veth pair {near}, {far} (MTU 65535, no ARP, no IPv6)"),
         format!(
             "on {near}: gro, tso, gso and tx-checksumming off, gso_max_segs 1; on {far}: gro off"
         ),
     ];
+    if plan.splits() {
+        let Names { near, far } = Names::whole(target.link.index);
+        steps.push(format!(
+            "in {netns}: create the veth pair {near}, {far} likewise; on both: gro off"
+        ));
+    }
     let fq = pair::fq_options(plan.delay_max_ns());
     let optional = if plan.delay_max_ns() == 0 {
         ", where the kernel has it"

@@ -158,7 +158,7 @@ fn report_end(
     last: &Snapshot,
     global: &Global,
 ) -> Result<(), Failure> {
-    let achieved = Achieved::new(rules, last);
+    let achieved = Achieved::of_ended(rules, last);
     if global.json {
         return print_json_line(&Event::Ended {
             reason,

@@ -8,10 +8,8 @@ use super::{Outcome, print, print_json};
 use crate::{
     cli::{Global, Status},
     datapath::{
-        Netns,
         counters::{Counters, Snapshot},
         journal::{self, Record},
-        session,
     },
     error::Failure,
     observe::report::{self, Achieved},
@@ -45,7 +43,7 @@ pub(super) fn status(args: &Status, global: &Global) -> Outcome {
                 .as_ref()
                 .is_none_or(|name| *name == record.device)
         })
-        .map(|(record, alive)| describe(&netns, record, alive))
+        .map(|(record, alive)| describe(record, alive))
         .collect::<Result<Vec<_>, Failure>>()?;
     if global.json {
         print_json(&Answer {
@@ -60,8 +58,8 @@ pub(super) fn status(args: &Status, global: &Global) -> Outcome {
     print(&runs.iter().map(text).collect::<String>())
 }
 
-fn describe(netns: &Netns, record: Record, alive: bool) -> Result<Run, Failure> {
-    let snapshot = if alive { read(netns, &record)? } else { None };
+fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
+    let snapshot = if alive { read(&record)? } else { None };
     Ok(Run {
         achieved: snapshot.map(|snapshot| Achieved::new(&record.rules, &snapshot)),
         device: record.device,
@@ -75,12 +73,11 @@ fn describe(netns: &Netns, record: Record, alive: bool) -> Result<Run, Failure> 
 }
 
 /// Reads the counters; `None` while the run is being set up.
-fn read(netns: &Netns, record: &Record) -> Result<Option<Snapshot>, Failure> {
+fn read(record: &Record) -> Result<Option<Snapshot>, Failure> {
     let Some(ids) = record.maps else {
         return Ok(None);
     };
-    let held = session::held_for(netns, record.ifindex)?;
-    Ok(Some(Counters::open(ids)?.read(record.rules.len(), held)?))
+    Ok(Some(Counters::open(ids)?.read(record.rules.len())?))
 }
 
 fn text(run: &Run) -> String {

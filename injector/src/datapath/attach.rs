@@ -17,7 +17,7 @@ use super::{
     journal::{Attached, Journal, Via},
     netlink::Netlink,
     object,
-    pair::Pair,
+    pair::Pairs,
     target::{Framing, Target},
     undo::Undo,
 };
@@ -65,18 +65,25 @@ impl DeviceLinks {
     }
 }
 
-/// Attaches the pair's own programs, by cls_bpf: should the process be killed, they still bring
+/// Attaches the pairs' own programs, by cls_bpf: should the process be killed, they still bring
 /// back what is held.
-pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair) -> Result<()> {
-    for end in [&pair.near, &pair.far] {
+pub(super) fn attach_pairs(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
+    for end in pairs.ends() {
         tc::qdisc_add_clsact(&end.name)
             .map_err(|error| Error::ebpf(format!("add clsact to {}", end.name), &error))?;
     }
-    for (name, end, side) in [
-        (programs::DECIDE, &pair.far, TcAttachType::Ingress),
-        (programs::STAMP, &pair.far, TcAttachType::Egress),
-        (programs::RETURN, &pair.near, TcAttachType::Ingress),
-    ] {
+    let split = &pairs.split;
+    let held_and_returned = [
+        (programs::STAMP, &split.far, TcAttachType::Egress),
+        (programs::RETURN, &split.near, TcAttachType::Ingress),
+    ];
+    let decided = pairs.whole.iter().flat_map(|whole| {
+        [
+            (programs::DECIDE, &split.far, TcAttachType::Ingress),
+            (programs::JOIN, &whole.far, TcAttachType::Ingress),
+        ]
+    });
+    for (name, end, side) in held_and_returned.into_iter().chain(decided) {
         let program = object::find::<SchedClassifier>(ebpf, name)?;
         program
             .attach_with_options(

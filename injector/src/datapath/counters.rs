@@ -2,9 +2,9 @@
 
 use aya::{
     Pod,
-    maps::{Map, MapData, PerCpuArray},
+    maps::{Array, Map, MapData, PerCpuArray},
 };
-use injector_common::abi::{PathCounters, RuleCounters};
+use injector_common::abi::{PathCounters, RuleCounters, RuleState};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
@@ -16,12 +16,15 @@ pub struct MapIds {
     pub rules: u32,
     /// Outside the rules.
     pub path: u32,
+    /// Where the rules stand.
+    pub states: u32,
 }
 
 /// The counters of a run.
 pub struct Counters {
     rules: PerCpuArray<MapData, RuleCounters>,
     path: PerCpuArray<MapData, PathCounters>,
+    states: Array<MapData, RuleState>,
     ids: MapIds,
 }
 
@@ -32,34 +35,13 @@ pub struct Snapshot {
     pub rules: Vec<RuleCounters>,
     /// Outside the rules.
     pub path: PathCounters,
-    /// Packets that fq holds.
-    pub held: u64,
-    /// Nothing is in flight any more: what is missing now is lost.
-    pub settled: bool,
-}
-
-impl Snapshot {
-    /// Wire packets that the private pair lost, not counted as any rule's doing: those that never
-    /// arrived to be decided, and those that departed but did not come back. While packets are in
-    /// flight it is too high by their number.
-    pub fn lost(&self) -> u64 {
-        let undecided = |rule: &RuleCounters| rule.diverted.saturating_sub(rule.matched);
-        let before: u64 = self
-            .rules
-            .iter()
-            .map(|rule| undecided(rule) + rule.lost)
-            .sum();
-        before
-            + self
-                .path
-                .stamped
-                .saturating_sub(self.path.returned + self.held)
-    }
+    /// Wire packets that were lifted and are not back: held to be delivered later, or lost.
+    pub in_flight: u64,
 }
 
 impl Counters {
     /// From the maps of our own run.
-    pub(super) fn new(rules: MapData, path: MapData) -> Result<Self> {
+    pub(super) fn new(rules: MapData, path: MapData, states: MapData) -> Result<Self> {
         let id = |map: &MapData| {
             map.info()
                 .map(|info| info.id())
@@ -68,11 +50,14 @@ impl Counters {
         let ids = MapIds {
             rules: id(&rules)?,
             path: id(&path)?,
+            states: id(&states)?,
         };
         let (rules, path) = (Map::PerCpuArray(rules), Map::PerCpuArray(path));
+        let states = Map::Array(states);
         Ok(Self {
             rules: PerCpuArray::try_from(rules).map_err(|error| failed(&error))?,
             path: PerCpuArray::try_from(path).map_err(|error| failed(&error))?,
+            states: Array::try_from(states).map_err(|error| failed(&error))?,
             ids,
         })
     }
@@ -80,7 +65,7 @@ impl Counters {
     /// From the maps of another process's run.
     pub fn open(ids: MapIds) -> Result<Self> {
         let open = |id| MapData::from_id(id).map_err(|error| failed(&error));
-        Self::new(open(ids.rules)?, open(ids.path)?)
+        Self::new(open(ids.rules)?, open(ids.path)?, open(ids.states)?)
     }
 
     /// The maps' numbers.
@@ -89,16 +74,22 @@ impl Counters {
     }
 
     /// Sums over all CPUs.
-    pub fn read(&self, rules: usize, held: u64) -> Result<Snapshot> {
-        let rules = (0..rules as u32)
-            .map(|slot| sum(&self.rules, slot))
-            .collect::<Result<_>>()?;
+    pub fn read(&self, rules: usize) -> Result<Snapshot> {
         Ok(Snapshot {
-            rules,
+            rules: (0..rules as u32)
+                .map(|slot| sum(&self.rules, slot))
+                .collect::<Result<_>>()?,
             path: sum(&self.path, 0)?,
-            held,
-            settled: false,
+            in_flight: self.in_flight(rules)?,
         })
+    }
+
+    /// Wire packets on their way.
+    pub(super) fn in_flight(&self, rules: usize) -> Result<u64> {
+        (0..rules as u32)
+            .map(|slot| self.states.get(&slot, 0).map(|state| state.in_flight))
+            .sum::<std::result::Result<_, _>>()
+            .map_err(|error| Error::ebpf("read the rules' states", &error))
     }
 }
 

@@ -4,19 +4,20 @@
 use std::time::Duration;
 
 use aya::maps::{Array, MapData};
+use injector_common::abi;
 use nix::time::{ClockId, clock_gettime};
 
 use super::{Error, Result};
 
-/// The deadline map.
+/// What the loader tells the programs.
 pub(super) struct Lease {
-    deadline: Array<MapData, u64>,
+    control: Array<MapData, u64>,
     lapse: Duration,
 }
 
 impl Lease {
-    pub(super) fn new(deadline: Array<MapData, u64>, lapse: Duration) -> Self {
-        Self { deadline, lapse }
+    pub(super) fn new(control: Array<MapData, u64>, lapse: Duration) -> Self {
+        Self { control, lapse }
     }
 
     /// Pushes the deadline ahead.
@@ -25,8 +26,16 @@ impl Lease {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
             .map_err(|errno| Error::refused("read the boot-time clock", errno))?;
         let deadline = Duration::from(now) + self.lapse;
-        self.deadline
-            .set(0, deadline.as_nanos() as u64, 0)
+        self.control
+            .set(abi::DEADLINE, deadline.as_nanos() as u64, 0)
             .map_err(|error| Error::ebpf("renew the lease", &error))
+    }
+
+    /// Ends the faults. Packets are lifted as long as others of their rule are on their way, so that
+    /// none is overtaken.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        self.control
+            .set(abi::DRAINING, 1, 0)
+            .map_err(|error| Error::ebpf("end the faults", &error))
     }
 }

@@ -18,10 +18,14 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/in
 pub struct Specialisation {
     /// The index of the device under fault.
     pub device: u32,
-    /// The index of the pair's near end.
+    /// The index of the splitting pair's near end.
     pub near: u32,
-    /// The index of the pair's far end.
+    /// The index of its far end.
     pub far: u32,
+    /// The index of the near end of the pair that carries super-packets whole; 0 without.
+    pub whole: u32,
+    /// The pairs have one queue for all processors.
+    pub has_napi: bool,
     /// The device's frames start with the IP header.
     pub raw_ip: bool,
     /// fq is there to hold packets.
@@ -40,6 +44,8 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         (globals::DEV_IFINDEX, special.device),
         (globals::NEAR_IFINDEX, special.near),
         (globals::FAR_IFINDEX, special.far),
+        (globals::WHOLE_IFINDEX, special.whole),
+        (globals::HAS_NAPI, u32::from(special.has_napi)),
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
         (globals::XDP_MODE, special.xdp as u32),
@@ -52,6 +58,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     for map in [maps::FAULTS, maps::STATES, maps::RULE_COUNTERS] {
         loader.map_max_entries(map, slots);
     }
+    loader.map_max_entries(maps::PROGRESS, processors()?);
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
@@ -60,7 +67,13 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         .into_iter()
         .filter(|hook| plan.uses(*hook))
         .map(divert_program);
-    for name in hooks.chain([programs::DECIDE, programs::STAMP, programs::RETURN]) {
+    let split = [programs::DECIDE, programs::JOIN]
+        .into_iter()
+        .filter(|_| plan.splits());
+    for name in hooks
+        .chain(split)
+        .chain([programs::STAMP, programs::RETURN])
+    {
         load_program(find::<SchedClassifier>(&mut ebpf, name)?.load(), name)?;
     }
     if special.xdp != XdpMode::Off {
@@ -75,6 +88,17 @@ pub(super) const fn divert_program(hook: Hook) -> &'static str {
         Hook::Egress => programs::DIVERT_EGRESS,
         Hook::Ingress => programs::DIVERT_INGRESS,
     }
+}
+
+/// One more than the highest number of a processor that there may be.
+fn processors() -> Result<u32> {
+    aya::util::nr_cpus()
+        .map(|count| count as u32)
+        .map_err(|(path, source)| Error::File {
+            action: "read",
+            path: path.into(),
+            source,
+        })
 }
 
 fn load_program(result: std::result::Result<(), ProgramError>, name: &str) -> Result<()> {
@@ -134,11 +158,15 @@ pub(super) fn take_array<T: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<Array<Ma
 
 /// Takes the counters out of the object.
 pub(super) fn take_counters(ebpf: &mut Ebpf) -> Result<Counters> {
-    let mut per_cpu = |name| match take(ebpf, name)? {
-        Map::PerCpuArray(data) => Ok(data),
+    let mut data = |name| match take(ebpf, name)? {
+        Map::PerCpuArray(data) | Map::Array(data) => Ok(data),
         _ => Err(missing("map", name)),
     };
-    Counters::new(per_cpu(maps::RULE_COUNTERS)?, per_cpu(maps::PATH_COUNTERS)?)
+    Counters::new(
+        data(maps::RULE_COUNTERS)?,
+        data(maps::PATH_COUNTERS)?,
+        data(maps::STATES)?,
+    )
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {

@@ -1,4 +1,4 @@
-//! The private pair of veth devices on which every fault is done.
+//! The private pairs of veth devices on which every fault is done.
 
 use std::{
     thread,
@@ -19,32 +19,125 @@ use super::{
 /// The largest MTU of a veth device: whatever the device sends fits.
 const MTU: u32 = 65535;
 
-/// The pair.
+/// Two veth devices joined to each other.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// Packets enter here to be split, and leave here to be put back.
+    /// Where packets enter.
     pub near: Link,
-    /// Fates are decided here, and fq holds packets here.
+    /// Where they arrive.
     pub far: Link,
 }
 
-impl Pair {
-    /// The names of the ends, derived from the device's index and so unique in its namespace.
-    pub fn names(ifindex: u32) -> (String, String) {
-        (format!("inj{ifindex}n"), format!("inj{ifindex}f"))
-    }
+/// The pairs of a run.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    /// Splits super-packets on the way. On its far end fates are decided and fq holds packets; they
+    /// come back by its near end.
+    pub split: Pair,
+    /// Carries super-packets whole, beside the first, where rules split.
+    pub whole: Option<Pair>,
+}
 
-    /// What has to be undone once the pair for the device exists.
-    pub fn undo(ifindex: u32) -> Undo {
-        Undo::DeletePair {
-            near: Self::names(ifindex).0,
+/// The names of a pair's ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The near end's.
+    pub near: String,
+    /// The far end's.
+    pub far: String,
+}
+
+impl Names {
+    /// Of the pair that splits, for the device with this index, and so unique in its namespace.
+    pub fn split(ifindex: u32) -> Self {
+        Self {
+            near: format!("inj{ifindex}n"),
+            far: format!("inj{ifindex}f"),
         }
     }
 
-    /// Creates the pair, configured but down.
-    pub fn create(netlink: &Netlink, device: &Link) -> Result<Self> {
-        let (near, far) = Self::names(device.index);
-        netlink.add_veth(&near, &far)?;
+    /// Of the pair that does not.
+    pub fn whole(ifindex: u32) -> Self {
+        Self {
+            near: format!("inj{ifindex}wn"),
+            far: format!("inj{ifindex}wf"),
+        }
+    }
+
+    /// The index of the device for which an end of this name was made.
+    pub fn device(end: &str) -> Option<u32> {
+        let digits = end
+            .strip_prefix("inj")?
+            .trim_end_matches(|c: char| c.is_ascii_lowercase());
+        digits.parse().ok()
+    }
+}
+
+impl Pairs {
+    /// What has to be undone once the pairs for the device exist.
+    pub fn undo(ifindex: u32, splits: bool) -> Vec<Undo> {
+        let names = std::iter::once(Names::split(ifindex));
+        names
+            .chain(splits.then(|| Names::whole(ifindex)))
+            .map(|names| Undo::DeletePair { near: names.near })
+            .collect()
+    }
+
+    /// Creates the pairs, configured but down.
+    pub fn create(netlink: &Netlink, device: &Link, splits: bool) -> Result<Self> {
+        let split = Pair::create(netlink, &Names::split(device.index), device)?;
+        split_on(netlink, &split.near)?;
+        let whole = splits
+            .then(|| Pair::create(netlink, &Names::whole(device.index), device))
+            .transpose()?;
+        Ok(Self { split, whole })
+    }
+
+    /// Puts fq where packets are held, able to hold them for `delay_max_ns`.
+    pub fn add_fq(&self, netlink: &Netlink, delay_max_ns: u64) -> Result<()> {
+        netlink.add_fq(&self.split.far, &fq_options(delay_max_ns))
+    }
+
+    /// Every end.
+    pub fn ends(&self) -> impl Iterator<Item = &Link> {
+        std::iter::once(&self.split)
+            .chain(&self.whole)
+            .flat_map(|pair| [&pair.near, &pair.far])
+    }
+
+    /// Brings all ends up.
+    pub fn bring_up(&self, netlink: &Netlink) -> Result<()> {
+        self.ends().try_for_each(|end| netlink.bring_up(end))
+    }
+
+    /// Waits until the pairs carry packets. The end that was brought up first learns of its
+    /// carrier from a worker of the kernel's (`linkwatch`), and refuses packets until then.
+    pub fn wait_until_up(&self, netlink: &Netlink) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const STEP: Duration = Duration::from_millis(2);
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let links = netlink.links()?;
+            let is_up = |end: &Link| {
+                links
+                    .iter()
+                    .any(|link| link.index == end.index && link.is_up)
+            };
+            let Some(down) = self.ends().find(|end| !is_up(end)) else {
+                return Ok(());
+            };
+            if Instant::now() > give_up {
+                let timeout = std::io::Error::from_raw_os_error(nix::libc::ETIMEDOUT);
+                return Err(Error::refused(format!("bring up {}", down.name), timeout));
+            }
+            thread::sleep(STEP);
+        }
+    }
+}
+
+impl Pair {
+    fn create(netlink: &Netlink, names: &Names, device: &Link) -> Result<Self> {
+        netlink.add_veth(&names.near, &names.far)?;
         let find = |name: &str| {
             netlink.find_link(name)?.ok_or_else(|| {
                 let gone = std::io::Error::from_raw_os_error(nix::libc::ENODEV);
@@ -52,8 +145,8 @@ impl Pair {
             })
         };
         let pair = Self {
-            near: find(&near)?,
-            far: find(&far)?,
+            near: find(&names.near)?,
+            far: find(&names.far)?,
         };
         for end in [&pair.near, &pair.far] {
             let alias = format!("{ALIAS_PREFIX}private pair of {}", device.name);
@@ -63,52 +156,18 @@ impl Pair {
             // context in skb->cb.
             ethtool::switch_off(&end.name, Offload::Gro)?;
         }
-        pair.split_on_near_end(netlink)?;
         Ok(pair)
     }
+}
 
-    /// Lets only finished wire packets cross from the near end: super-packets are split and
-    /// checksums filled in, as a NIC does.
-    fn split_on_near_end(&self, netlink: &Netlink) -> Result<()> {
-        for offload in [Offload::Tso, Offload::Gso, Offload::TxChecksum] {
-            ethtool::switch_off(&self.near.name, offload)?;
-        }
-        // Also for kinds of segmentation that have a switch of their own, such as UDP's.
-        netlink.limit_gso_segments(&self.near, 1)
+/// Lets only finished wire packets leave through `end`: super-packets are split and checksums
+/// filled in, as a NIC does.
+fn split_on(netlink: &Netlink, end: &Link) -> Result<()> {
+    for offload in [Offload::Tso, Offload::Gso, Offload::TxChecksum] {
+        ethtool::switch_off(&end.name, offload)?;
     }
-
-    /// Puts fq on the far end, able to hold packets for `delay_max_ns`.
-    pub fn add_fq(&self, netlink: &Netlink, delay_max_ns: u64) -> Result<()> {
-        netlink.add_fq(&self.far, &fq_options(delay_max_ns))
-    }
-
-    /// Brings both ends up.
-    pub fn bring_up(&self, netlink: &Netlink) -> Result<()> {
-        netlink.bring_up(&self.near)?;
-        netlink.bring_up(&self.far)
-    }
-
-    /// Waits until the pair carries packets. The end that was brought up first learns of its
-    /// carrier from a worker of the kernel's (`linkwatch`), and refuses packets until then.
-    pub fn wait_until_up(&self, netlink: &Netlink) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(2);
-        const STEP: Duration = Duration::from_millis(2);
-        let give_up = Instant::now() + PATIENCE;
-        let ends = [self.near.index, self.far.index];
-        loop {
-            let links = netlink.links()?;
-            let up = |link: &&Link| ends.contains(&link.index) && link.is_up;
-            if links.iter().filter(up).count() == ends.len() {
-                return Ok(());
-            }
-            if Instant::now() > give_up {
-                let timeout = std::io::Error::from_raw_os_error(nix::libc::ETIMEDOUT);
-                let action = format!("bring up {} and {}", self.near.name, self.far.name);
-                return Err(Error::refused(action, timeout));
-            }
-            thread::sleep(STEP);
-        }
-    }
+    // Also for kinds of segmentation that have a switch of their own, such as UDP's.
+    netlink.limit_gso_segments(end, 1)
 }
 
 fn disable_ipv6(device: &str) -> Result<()> {
@@ -138,4 +197,22 @@ fn limit() -> u32 {
     const FOOTPRINT: u64 = 2560;
     let memory = sysinfo().map_or(0, |info| info.ram_total());
     (memory / 8 / FOOTPRINT).clamp(10_000, 1_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_any_device_have_valid_names_that_tell_the_device() {
+        for ifindex in [1, 7, i32::MAX as u32] {
+            for names in [Names::split(ifindex), Names::whole(ifindex)] {
+                for end in [names.near, names.far] {
+                    assert!(end.len() < nix::libc::IFNAMSIZ, "{end}");
+                    assert_eq!(Names::device(&end), Some(ifindex));
+                }
+            }
+        }
+        assert_eq!(Names::device("eth0"), None);
+    }
 }

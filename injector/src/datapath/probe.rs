@@ -66,6 +66,8 @@ pub fn programs() -> Result<()> {
         device: 1,
         near: 2,
         far: 3,
+        whole: 4,
+        has_napi: false,
         raw_ip: false,
         has_fq: true,
         xdp: XdpMode::Native,

@@ -18,7 +18,7 @@ use super::{
     netlink::Netlink,
     netns::NetnsId,
     object::{self, Specialisation},
-    pair::Pair,
+    pair::Pairs,
     sysctl,
     target::{Framing, Target},
     undo::Undo,
@@ -51,7 +51,6 @@ impl Options {
 pub struct Session {
     netns: Netns,
     target: Target,
-    pair: Pair,
     links: DeviceLinks,
     /// Keeps the pair's programs attached.
     _ebpf: Ebpf,
@@ -105,56 +104,46 @@ impl Session {
 
     /// Reads the counters. `None` when the device is gone.
     pub fn snapshot(&self) -> Result<Option<Snapshot>> {
-        let held = self.netns.run(|| {
-            let netlink = Netlink::open()?;
-            if !netlink
-                .links()?
-                .iter()
-                .any(|link| link.index == self.target.link.index)
-            {
-                return Ok(None);
-            }
-            held(&netlink, self.pair.far.index).map(Some)
-        })?;
-        held.map(|held| self.counters.read(self.rules, held))
-            .transpose()
+        let links = self.netns.run(|| Netlink::open()?.links())?;
+        if links
+            .iter()
+            .any(|link| link.index == self.target.link.index)
+        {
+            self.counters.read(self.rules).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Ends the faults at once, waits until the packets that are held have left (`patience` is
-    /// asked now and then whether to go on waiting), and undoes everything. Returns the final
-    /// counters.
+    /// asked now and then whether to go on waiting), and undoes everything. Packets that come
+    /// meanwhile stay behind those that are held. Returns the final counters.
     pub fn stop(mut self, patience: impl Fn(u64) -> bool + Sync) -> Result<Snapshot> {
         let netns = self.netns.clone();
         netns.run(|| {
             let netlink = Netlink::open()?;
+            self.drain(&patience)?;
             self.links.detach();
-            self.drain(&netlink, &patience)?;
-            let last = self.counters.read(self.rules, 0)?;
+            let last = self.counters.read(self.rules)?;
             self.undo(&netlink)?;
-            Ok(Snapshot {
-                settled: true,
-                ..last
-            })
+            Ok(last)
         })
     }
 
-    /// Waits until fq is empty, at most as long as the longest delay and a little.
-    fn drain(&self, netlink: &Netlink, patience: &(impl Fn(u64) -> bool + Sync)) -> Result<()> {
-        const STEP: Duration = Duration::from_millis(5);
-        /// What may be on its way between fq and the device, on a busy machine.
-        const MARGIN: Duration = Duration::from_millis(20);
-        let end = Instant::now() + self.delay_max + 10 * MARGIN;
-        // What was diverted last is not in fq yet.
-        thread::sleep(MARGIN);
+    /// Waits until every packet is back, at most as long as the longest delay and a little.
+    fn drain(&mut self, patience: &(impl Fn(u64) -> bool + Sync)) -> Result<()> {
+        const STEP: Duration = Duration::from_millis(2);
+        /// What a packet may take on its way, on a busy machine.
+        const MARGIN: Duration = Duration::from_millis(50);
+        self.lease.drain()?;
+        let end = Instant::now() + self.delay_max + MARGIN;
         loop {
-            let held = held(netlink, self.pair.far.index)?;
-            if held == 0 || Instant::now() > end || !patience(held) {
-                break;
+            let in_flight = self.counters.in_flight(self.rules)?;
+            if in_flight == 0 || Instant::now() > end || !patience(in_flight) {
+                return Ok(());
             }
             thread::sleep(STEP);
         }
-        thread::sleep(MARGIN);
-        Ok(())
     }
 
     fn undo(&mut self, netlink: &Netlink) -> Result<()> {
@@ -222,18 +211,20 @@ fn assemble(
     options: Options,
     journal: &mut Journal,
 ) -> Result<Session> {
-    journal.note(Pair::undo(target.link.index))?;
-    let pair = Pair::create(netlink, &target.link)?;
-    let has_fq = add_fq(netlink, &pair, plan)?;
+    for undo in Pairs::undo(target.link.index, plan.splits()) {
+        journal.note(undo)?;
+    }
+    let pairs = Pairs::create(netlink, &target.link, plan.splits())?;
+    let has_fq = add_fq(netlink, &pairs, plan)?;
     // Early: the kernel takes its time, and the programs take theirs to load.
-    pair.bring_up(netlink)?;
+    pairs.bring_up(netlink)?;
     let mut links = DeviceLinks::default();
-    let (mut ebpf, xdp) = load(plan, &target, &pair, has_fq, options.xdp, &mut links)?;
-    attach::attach_pair(&mut ebpf, &pair)?;
-    pair.wait_until_up(netlink)?;
+    let (mut ebpf, xdp) = load(plan, &target, &pairs, has_fq, options.xdp, &mut links)?;
+    attach::attach_pairs(&mut ebpf, &pairs)?;
+    pairs.wait_until_up(netlink)?;
     open_loopback(&target, journal)?;
     let counters = object::take_counters(&mut ebpf)?;
-    let mut lease = Lease::new(object::take_array(&mut ebpf, maps::DEADLINE)?, LAPSE);
+    let mut lease = Lease::new(object::take_array(&mut ebpf, maps::CONTROL)?, LAPSE);
     lease.renew()?;
     journal.record.maps = Some(counters.ids());
     journal.record.attached.extend(xdp);
@@ -251,7 +242,6 @@ fn assemble(
     Ok(Session {
         netns: netns.clone(),
         target,
-        pair,
         links,
         _ebpf: ebpf,
         lease,
@@ -262,9 +252,9 @@ fn assemble(
     })
 }
 
-/// Puts fq on the pair. Without delays it only keeps up senders' pacing, and may be missing.
-fn add_fq(netlink: &Netlink, pair: &Pair, plan: &Plan) -> Result<bool> {
-    match pair.add_fq(netlink, plan.delay_max_ns()) {
+/// Puts fq on the pairs. Without delays it only keeps up senders' pacing, and may be missing.
+fn add_fq(netlink: &Netlink, pairs: &Pairs, plan: &Plan) -> Result<bool> {
+    match pairs.add_fq(netlink, plan.delay_max_ns()) {
         Ok(()) => Ok(true),
         Err(Error::NoFq) if plan.delay_max_ns() == 0 => Ok(false),
         Err(error) => Err(error),
@@ -276,7 +266,7 @@ fn add_fq(netlink: &Netlink, pair: &Pair, plan: &Plan) -> Result<bool> {
 fn load(
     plan: &Plan,
     target: &Target,
-    pair: &Pair,
+    pairs: &Pairs,
     has_fq: bool,
     policy: XdpPolicy,
     links: &mut DeviceLinks,
@@ -284,8 +274,10 @@ fn load(
     let xdp = attach::xdp_mode(plan, target, policy);
     let special = Specialisation {
         device: target.link.index,
-        near: pair.near.index,
-        far: pair.far.index,
+        near: pairs.split.near.index,
+        far: pairs.split.far.index,
+        whole: pairs.whole.as_ref().map_or(0, |pair| pair.near.index),
+        has_napi: false,
         raw_ip: target.framing == Framing::RawIp,
         has_fq,
         xdp,
@@ -330,25 +322,4 @@ fn open_loopback(target: &Target, journal: &mut Journal) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Packets that the run on the device `ifindex` holds.
-pub fn held_for(netns: &Netns, ifindex: u32) -> Result<u64> {
-    netns.run(|| {
-        let netlink = Netlink::open()?;
-        let (_, far) = Pair::names(ifindex);
-        match netlink.find_link(&far)? {
-            Some(far) => held(&netlink, far.index),
-            None => Ok(0),
-        }
-    })
-}
-
-/// Packets that fq holds on the pair's far end.
-fn held(netlink: &Netlink, far: u32) -> Result<u64> {
-    let qdiscs = netlink.qdiscs(far)?;
-    Ok(qdiscs
-        .iter()
-        .find(|qdisc| qdisc.kind == "fq")
-        .map_or(0, |fq| fq.held.into()))
 }

@@ -29,13 +29,11 @@ pub struct Path {
     pub lapsed: u64,
     /// Passed although a rule matched: the private pair could not take them.
     pub failed_open: u64,
-    /// Held at this moment, to be delivered later.
-    pub held: u64,
-    /// Lost by the private pair, not by the profile; while the run lasts, packets in flight are
-    /// among them.
+    /// Wire packets on their way at this moment: held, to be delivered later. Those that stay when
+    /// traffic rests are lost.
+    pub in_flight: u64,
+    /// Wire packets lost by the private pairs, not by the profile; known when the run has ended.
     pub lost: u64,
-    /// Whether nothing is in flight any more.
-    pub settled: bool,
 }
 
 /// The achievement of one rule, in wire packets.
@@ -82,6 +80,14 @@ pub struct Asked {
 }
 
 impl Achieved {
+    /// Of a run that has ended: what is still in flight will not come any more.
+    pub fn of_ended(rules: &[RecordedRule], snapshot: &Snapshot) -> Self {
+        let mut achieved = Self::new(rules, snapshot);
+        achieved.path.lost += achieved.path.in_flight;
+        achieved.path.in_flight = 0;
+        achieved
+    }
+
     /// Puts what was asked beside what was counted.
     pub fn new(rules: &[RecordedRule], snapshot: &Snapshot) -> Self {
         let rules = rules
@@ -105,9 +111,8 @@ impl Achieved {
                 unparseable: snapshot.path.unparseable,
                 lapsed: snapshot.path.lapsed,
                 failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
-                held: snapshot.held,
-                lost: snapshot.lost(),
-                settled: snapshot.settled,
+                in_flight: snapshot.in_flight,
+                lost: snapshot.rules.iter().map(|rule| rule.lost).sum(),
             },
         }
     }
@@ -206,17 +211,13 @@ fn delayed(rule: &AchievedRule) -> String {
 
 /// What happened outside the rules; only what did happen.
 fn path(path: &Path) -> String {
-    let lost = match path.settled {
-        true => "lost by the private pair, not by the profile",
-        false => "in flight",
-    };
     let parts: Vec<_> = [
         ("not matched", path.unmatched),
         ("not parseable", path.unparseable),
-        ("held now", path.held),
+        ("in flight", path.in_flight),
         ("passed after the lease ran out", path.lapsed),
         ("passed because the private pair failed", path.failed_open),
-        (lost, path.lost),
+        ("lost by the private pair, not by the profile", path.lost),
     ]
     .into_iter()
     .filter(|(_, value)| *value != 0)

@@ -7,6 +7,7 @@ use crate::datapath::{
     Netns, Result,
     journal::{self, Record},
     netlink::Netlink,
+    pair::Names,
     undo::ALIAS_PREFIX,
 };
 
@@ -25,14 +26,9 @@ fn look(netns: &Netns) -> Result<Vec<Check>> {
     let pairs: Vec<_> = links
         .into_iter()
         .filter(|link| link.alias.starts_with(ALIAS_PREFIX) && link.name.ends_with('n'))
-        .map(|link| (pair_owner(&link.name), link.name))
+        .map(|link| (Names::device(&link.name), link.name))
         .collect();
     Ok(found(&records, &pairs))
-}
-
-/// The index of the device that a pair's end belongs to: `inj7n` is of device 7.
-fn pair_owner(name: &str) -> Option<u32> {
-    name.strip_prefix("inj")?.strip_suffix('n')?.parse().ok()
 }
 
 fn found(records: &[(Record, bool)], pairs: &[(Option<u32>, String)]) -> Vec<Check> {
@@ -86,17 +82,5 @@ fn is_readable() -> bool {
     match fs::read_dir(journal::DIRECTORY) {
         Ok(_) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pair_names_the_device_that_it_belongs_to() {
-        assert_eq!(pair_owner("inj7n"), Some(7));
-        assert_eq!(pair_owner("inj7f"), None);
-        assert_eq!(pair_owner("inject0n"), None);
     }
 }
