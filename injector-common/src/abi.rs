@@ -11,7 +11,7 @@ mod rule;
 
 pub use counters::{PathCounters, RuleCounters};
 pub use fault::{FaultSpec, RuleState, flags};
-pub use packet::{Context, Progress, RETURN_MAGIC};
+pub use packet::{Context, RETURN_MAGIC, Split};
 pub use rule::{MatchEntry, RuleTable};
 
 /// Most match entries of one direction. A rule takes one entry for each combination of its source
@@ -45,8 +45,9 @@ pub mod maps {
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
     /// `PerCpuArray<PathCounters>` with one element.
     pub const PATH_COUNTERS: &str = "PATH_COUNTERS";
-    /// `Array<Progress>` with an element for each queue of packets that are being split.
-    pub const PROGRESS: &str = "PROGRESS";
+    /// `Array<Split>`: a ring of [`globals::SPLITS_MASK`](super::globals::SPLITS_MASK) + 1 elements
+    /// for each processor.
+    pub const SPLITS: &str = "SPLITS";
     /// `Array<u64>`: [`DEADLINE`](super::DEADLINE) and [`DRAINING`](super::DRAINING).
     pub const CONTROL: &str = "CONTROL";
 }
@@ -65,6 +66,8 @@ pub mod programs {
     pub const JOIN: &str = "injector_join";
     /// Puts packets back where they were lifted.
     pub const RETURN: &str = "injector_return";
+    /// Switches the splitting pair to NAPI.
+    pub const NAPI: &str = "injector_napi";
     /// Decides rules that only drop, before the kernel allocates a socket buffer.
     pub const XDP: &str = "injector_xdp";
 }
@@ -79,8 +82,9 @@ pub mod globals {
     pub const FAR_IFINDEX: &str = "FAR_IFINDEX";
     /// `u32`: the near end of the pair that carries super-packets whole.
     pub const WHOLE_IFINDEX: &str = "WHOLE_IFINDEX";
-    /// `u32`: 1 where the pairs have one queue for all processors (NAPI), not one for each.
-    pub const HAS_NAPI: &str = "HAS_NAPI";
+    /// `u32`: one less than the elements of a processor in the map `SPLITS`, a power of two: more
+    /// than can be on their way to be split.
+    pub const SPLITS_MASK: &str = "SPLITS_MASK";
     /// `u32`: 1 where the device's frames have no Ethernet header.
     pub const RAW_IP: &str = "RAW_IP";
     /// `u32`: 1 where fq honours departure times.

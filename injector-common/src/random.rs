@@ -84,28 +84,34 @@ impl Stream {
     }
 
     /// The events of `block`, those from `64 * block` on, as a bit mask: [`Self::hit`] 64 times.
+    ///
+    /// Without branches but for the loop's: the verifier would follow each combination of them, for
+    /// each block and each fault.
     #[inline(always)]
     pub const fn hits(self, odds: u64, block: u64) -> u64 {
-        if odds >= CERTAIN {
-            return u64::MAX;
-        }
-        if odds == 0 {
-            return 0;
-        }
-        let (mut below, mut equal) = (0, u64::MAX);
+        let (mut below, mut equal) = (all(odds >> ODDS_BITS), all(is_set(odds)));
         let mut i = 0;
         while i < ODDS_BITS && equal != 0 {
             let random = self.word(block * ODDS_BITS + i);
-            if (odds >> (ODDS_BITS - 1 - i)) & 1 == 1 {
-                below |= equal & !random;
-                equal &= random;
-            } else {
-                equal &= !random;
-            }
+            let limit = all((odds >> (ODDS_BITS - 1 - i)) & 1);
+            below |= equal & !random & limit;
+            equal &= !(random ^ limit);
             i += 1;
         }
         below
     }
+}
+
+/// 64 copies of a bit.
+#[inline(always)]
+const fn all(bit: u64) -> u64 {
+    bit.wrapping_neg()
+}
+
+/// 1 where `word` is not 0.
+#[inline(always)]
+const fn is_set(word: u64) -> u64 {
+    (word | word.wrapping_neg()) >> 63
 }
 
 /// Stafford's variant 13 of the MurmurHash3 finalizer: a bijection in which every input bit

@@ -25,16 +25,15 @@ pub fn run(skb: Skb) -> i32 {
     let Some(spec) = FAULTS.get(slot) else {
         return SHOT;
     };
-    let first = skb.cb::<2>();
-    let (Some(next), Some(earlier)) = (record::next(slot), record::earlier(context, first)) else {
+    let Some(split) = record::arrive(skb.cb::<3>()) else {
         return SHOT;
     };
-    let first = fate::index_before(next, first);
+    skb.set_cb::<3>(split.priority);
     let Fate::Deliver {
         corrupt,
         duplicate_delay_ns,
         ..
-    } = fate::decide(spec, first + earlier)
+    } = fate::decide(spec, split.first + u64::from(split.arrived))
     else {
         record::rule(slot, |counters| counters.dropped += 1);
         record::leave(slot, 1);
@@ -48,12 +47,11 @@ pub fn run(skb: Skb) -> i32 {
     if spec.delays() {
         record::rule(slot, |counters| counters.delayed += 1);
     }
-    let departure_ns = skb.carried_ns();
     if let Some(delay_ns) = duplicate_delay_ns {
-        let undelayed_ns = departure_ns - fate::delay_ns(spec, first);
+        let undelayed_ns = split.departure_ns - fate::delay_ns(spec, split.first);
         copy(skb, context, undelayed_ns + delay_ns);
-        skb.carry_ns(departure_ns);
     }
+    skb.carry_ns(split.departure_ns);
     if context.held() {
         skb.to_egress(globals::far_ifindex())
     } else {

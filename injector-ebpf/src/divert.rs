@@ -1,8 +1,8 @@
 //! On the device: which packets are lifted onto the pairs, and by which lane.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
 use injector_common::{
-    abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, flags},
+    abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, Split, flags},
     fate::{self, Touch},
 };
 
@@ -127,14 +127,30 @@ fn has_returned(skb: Skb) -> bool {
     true
 }
 
+/// What [`find_slot_of_packet`] says in place of a slot.
+const UNMATCHED: u32 = u32::MAX;
+const UNPARSEABLE: u32 = u32::MAX - 1;
+
 #[inline(always)]
 fn find_rule(skb: Skb, direction: Direction) -> Option<u32> {
-    match classify::find_rule(&skb.headers(), globals::raw_ip(), direction.table()) {
-        Ok(Some(slot)) => return Some(slot),
-        Ok(None) => record::path(|counters| counters.unmatched += 1),
-        Err(_) => record::path(|counters| counters.unparseable += 1),
+    match find_slot_of_packet(skb.context(), direction.table()) {
+        UNMATCHED => record::path(|counters| counters.unmatched += 1),
+        UNPARSEABLE => record::path(|counters| counters.unparseable += 1),
+        slot => return Some(slot),
     }
     None
+}
+
+/// A global function, which the verifier checks once: what follows it is not walked again for each
+/// of the many ways through the parser.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, table: u32) -> u32 {
+    match classify::find_rule(&Skb::from(ctx).headers(), globals::raw_ip(), table) {
+        Ok(Some(slot)) => slot,
+        Ok(None) => UNMATCHED,
+        Err(_) => UNPARSEABLE,
+    }
 }
 
 impl Matched<'_> {
@@ -147,26 +163,39 @@ impl Matched<'_> {
         if self.spec.flags & flags::SPLIT == 0 {
             return self.delay(Lane::Straight, first);
         }
-        match foresee::touch(self.slot, first, self.packets) {
+        match foresee::touch(self.spec, first, self.packets) {
             Touch::Drop => {
                 record::rule(self.slot, |counters| counters.dropped += self.packets);
                 self.skb.consume()
             }
-            Touch::Some => {
-                self.skb.set_cb::<2>(first as u32);
-                self.lift(Lane::Split, self.departure_of(first), |counters| {
-                    counters.split += self.packets;
-                })
-            }
+            Touch::Some => self.split(first),
             Touch::None if self.spec.delays() => self.delay(Lane::Whole, first),
             Touch::None => self.follow(),
         }
     }
 
+    #[inline(always)]
+    fn split(self, first: u64) -> i32 {
+        let departure = self.departure_of(first);
+        let split = Split {
+            departure_ns: departure.time_ns,
+            first,
+            priority: self.skb.priority(),
+            arrived: 0,
+        };
+        let Some(place) = record::split(split) else {
+            return PASS;
+        };
+        self.skb.set_cb::<3>(place);
+        self.lift(Lane::Split, departure, |counters| {
+            counters.split += self.packets;
+        })
+    }
+
     /// Delays the packet as one: its first wire packet's delay is everybody's.
     #[inline(always)]
     fn delay(self, lane: Lane, first: u64) -> i32 {
-        self.lift(lane, self.departure_of(first), |counters| {
+        self.carry(lane, self.departure_of(first), |counters| {
             counters.delayed += self.packets;
         })
     }
@@ -186,7 +215,15 @@ impl Matched<'_> {
         };
         let mut departure = self.departure(0);
         departure.time_ns = departure.time_ns.max(ahead.latest_ns);
-        self.lift(lane, departure, |_| {})
+        self.carry(lane, departure, |_| {})
+    }
+
+    /// Lifts the packet as it is.
+    #[inline(always)]
+    fn carry(self, lane: Lane, departure: Departure, count: impl FnOnce(&mut RuleCounters)) -> i32 {
+        self.skb.carry_ns(departure.time_ns);
+        self.skb.set_cb::<3>(self.skb.priority());
+        self.lift(lane, departure, count)
     }
 
     #[inline(always)]
@@ -214,8 +251,6 @@ impl Matched<'_> {
         let Self { skb, slot, .. } = self;
         let from_ingress = self.direction == Direction::Ingress;
         let held = departure.time_ns > departure.now_ns;
-        skb.carry_ns(departure.time_ns);
-        skb.set_cb::<3>(skb.priority());
         skb.set_cb::<4>(Context::new(slot, from_ingress, held).word());
         if globals::raw_ip() && skb.push_ethernet().is_err() {
             return self.fail_open();

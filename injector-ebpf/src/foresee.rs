@@ -1,25 +1,22 @@
 //! What the per-packet faults will do to a super-packet.
 
-use injector_common::fate::{self, Touch};
+use injector_common::{
+    abi::FaultSpec,
+    fate::{self, Touch},
+    random::Stream,
+};
 
-use crate::maps::FAULTS;
-
-/// What the rule in `slot` will do to its `count` packets from `first` on.
+/// What `spec` will do to the `count` packets from `first` on.
 #[inline(always)]
-pub fn touch(slot: u32, first: u64, count: u64) -> Touch {
-    match foresee(slot, first, count) {
-        code if code == Touch::None as u32 => Touch::None,
-        code if code == Touch::Drop as u32 => Touch::Drop,
-        _ => Touch::Some,
-    }
+pub fn touch(spec: &FaultSpec, first: u64, count: u64) -> Touch {
+    fate::touch(spec, first, count, |stream, odds, block| {
+        hits_in_block(stream.key(), odds, block)
+    })
 }
 
-/// A global function, which the verifier checks once for both directions.
+/// A global function, which the verifier checks once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn foresee(slot: u32, first: u64, count: u64) -> u32 {
-    match FAULTS.get(slot) {
-        Some(spec) => fate::touch(spec, first, count) as u32,
-        None => Touch::None as u32,
-    }
+extern "C" fn hits_in_block(key: u64, odds: u64, block: u64) -> u64 {
+    Stream::new(key).hits(odds, block)
 }

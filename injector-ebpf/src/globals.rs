@@ -13,7 +13,7 @@ static FAR_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static WHOLE_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static HAS_NAPI: Global<u32> = Global::new(0);
+static SPLITS_MASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static RAW_IP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -47,10 +47,10 @@ pub fn whole_ifindex() -> u32 {
     WHOLE_IFINDEX.load()
 }
 
-/// Whether packets cross the pairs by one queue for all processors, not by one for each.
+/// One less than the elements of a processor in [`SPLITS`](crate::maps::SPLITS).
 #[inline(always)]
-pub fn has_napi() -> bool {
-    HAS_NAPI.load() != 0
+pub fn splits_mask() -> u32 {
+    SPLITS_MASK.load()
 }
 
 /// Whether the device's frames start with the IP header.

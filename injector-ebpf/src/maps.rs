@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use injector_common::{
-    abi::{FaultSpec, PathCounters, Progress, RuleCounters, RuleState, RuleTable, SLOTS_MAX},
+    abi::{FaultSpec, PathCounters, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split},
     wire::PacketKey,
 };
 
@@ -34,10 +34,13 @@ pub static RULE_COUNTERS: PerCpuArray<RuleCounters> = PerCpuArray::with_max_entr
 #[map]
 pub static PATH_COUNTERS: PerCpuArray<PathCounters> = PerCpuArray::with_max_entries(1, 0);
 
-/// How far each queue has come with a super-packet that is being split. Userspace sizes it to the
-/// processors.
+/// The super-packets that are being split: a ring for each processor.
 #[map]
-pub static PROGRESS: Array<Progress> = Array::with_max_entries(1, 0);
+pub static SPLITS: Array<Split> = Array::with_max_entries(1, 0);
+
+/// How many super-packets each processor has sent to be split.
+#[map]
+pub static SPLITS_SENT: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the loader says to all programs: the end of its lease, and whether the faults have ended.
 #[map]

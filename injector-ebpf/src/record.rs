@@ -9,11 +9,11 @@ use aya_ebpf::{
         bpf_spin_unlock as unlock,
     },
 };
-use injector_common::abi::{self, Context, PathCounters, RuleCounters, RuleState};
+use injector_common::abi::{self, PathCounters, RuleCounters, RuleState, Split};
 
 use crate::{
     globals,
-    maps::{CONTROL, PATH_COUNTERS, PROGRESS, RULE_COUNTERS, STATES},
+    maps::{CONTROL, PATH_COUNTERS, RULE_COUNTERS, SPLITS, SPLITS_SENT, STATES},
 };
 
 /// Updates the counters of the rule in `slot`.
@@ -47,15 +47,6 @@ pub fn advance(slot: u32, count: u64) -> Option<u64> {
         unlock(guard);
         Some(first)
     }
-}
-
-/// The index of the next packet.
-#[inline(always)]
-pub fn next(slot: u32) -> Option<u64> {
-    // SAFETY: a word, read at once; whatever it is, it is later than the packets under way.
-    STATES
-        .get_ptr(slot)
-        .map(|state| unsafe { (&raw const (*state).next).read_volatile() })
 }
 
 /// Notes that packets have been lifted, to depart at `departure_ns`.
@@ -123,18 +114,34 @@ pub fn ahead(slot: u32) -> Ahead {
     }
 }
 
-/// How many segments of the same super-packet came before this one.
+/// Notes a super-packet that is to be split; returns where, for its segments to carry.
 #[inline(always)]
-pub fn earlier(context: Context, first: u32) -> Option<u64> {
-    let queue = if globals::has_napi() {
-        0
-    } else {
-        // SAFETY: the helper only reads.
-        unsafe { bpf_get_smp_processor_id() }
+pub fn split(split: Split) -> Option<u32> {
+    let sent = SPLITS_SENT.get_ptr_mut(0)?;
+    // SAFETY: per-CPU, as in `rule`; the helper only reads.
+    let (sent, cpu) = unsafe {
+        *sent = (*sent).wrapping_add(1);
+        (*sent, bpf_get_smp_processor_id())
     };
-    let progress = PROGRESS.get_ptr_mut(queue)?;
-    // SAFETY: a queue is served by one processor at a time.
-    Some(unsafe { (*progress).step(context.word(), first) })
+    let mask = globals::splits_mask();
+    let place = cpu * (mask + 1) + (sent & mask);
+    // SAFETY: nobody reads the element before the segments that carry its place are sent.
+    SPLITS
+        .get_ptr_mut(place)
+        .map(|element| unsafe { *element = split })?;
+    Some(place)
+}
+
+/// Counts a segment in: the super-packet that it comes from, as it was before.
+#[inline(always)]
+pub fn arrive(place: u32) -> Option<Split> {
+    let element = SPLITS.get_ptr_mut(place)?;
+    // SAFETY: the segments of a super-packet arrive one after the other.
+    unsafe {
+        let split = *element;
+        (*element).arrived += 1;
+        Some(split)
+    }
 }
 
 /// Whether the loader has let its lease run out: it was killed, is stopped or hangs.

@@ -33,6 +33,13 @@ pub struct NotSent;
 #[derive(Clone, Copy)]
 pub struct Skb(*mut __sk_buff);
 
+impl From<*mut __sk_buff> for Skb {
+    #[inline(always)]
+    fn from(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+}
+
 /// Reads or writes a context field. Volatile, because the verifier refuses accesses that the
 /// compiler merged or narrowed.
 macro_rules! field {
@@ -58,6 +65,12 @@ impl Skb {
     #[inline(always)]
     pub fn new(ctx: &TcContext) -> Self {
         Self(ctx.as_ptr().cast())
+    }
+
+    /// The program's context, to pass it on.
+    #[inline(always)]
+    pub fn context(self) -> *mut __sk_buff {
+        self.0
     }
 
     field!(len, len: u32);

@@ -155,6 +155,13 @@ impl Plan {
             .any(|rule| rule.spec.flags & flags::SPLIT != 0)
     }
 
+    /// The shortest delay of a rule that splits, in ns; `None` where no rule does.
+    pub fn split_delay_min_ns(&self) -> Option<u64> {
+        let splitting = |rule: &&PlannedRule| rule.spec.flags & flags::SPLIT != 0;
+        let delays_ns = self.rules.iter().filter(splitting);
+        delays_ns.map(|rule| rule.spec.delay_min_ns).min()
+    }
+
     /// Whether XDP could decide any rule.
     pub fn has_xdp_rules(&self) -> bool {
         self.rules

@@ -203,6 +203,8 @@ impl Flow {
                         break;
                     }
                 }
+                // A test's other processes end, and their signal may reach this thread.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("receive: {error}"),
             }
         }

@@ -62,31 +62,21 @@ impl Context {
 // Every slot fits beside the flags.
 const _: () = assert!(super::SLOTS_MAX <= Context::SLOT_MASK + 1);
 
-/// How far a queue has come with a super-packet that is being split. Its segments carry what the
-/// super-packet carried and cannot be told apart, but they arrive one after the other.
+/// What the segments of a super-packet have in common while they cross the pair that splits them. NAPI
+/// leaves only `cb[3]` and `cb[4]` alone, so that they carry its place in the map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    /// Of which rule: `cb[4]`.
-    pub context: u32,
-    /// From which packet index on, the lower half: `cb[2]`.
-    pub first: u32,
-    /// How many have arrived.
-    pub count: u64,
+pub struct Split {
+    /// When they depart, on the monotonic clock, in ns.
+    pub departure_ns: u64,
+    /// The packet index of the first.
+    pub first: u64,
+    /// Their priority.
+    pub priority: u32,
+    /// How many have arrived: they cannot be told apart, but come one after the other.
+    pub arrived: u32,
 }
-super::record!(Progress, size: 16, align: 8);
-
-impl Progress {
-    /// Counts one more segment in, and says how many came before it.
-    #[inline(always)]
-    pub const fn step(&mut self, context: u32, first: u32) -> u64 {
-        if self.context != context || self.first != first {
-            (self.context, self.first, self.count) = (context, first, 0);
-        }
-        self.count += 1;
-        self.count - 1
-    }
-}
+super::record!(Split, size: 24, align: 8);
 
 #[cfg(test)]
 mod tests {

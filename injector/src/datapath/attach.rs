@@ -14,6 +14,7 @@ use injector_common::abi::{XdpMode, programs};
 
 use super::{
     Error, Result,
+    ethtool::{self, Offload},
     journal::{Attached, Journal, Via},
     netlink::Netlink,
     object,
@@ -94,6 +95,17 @@ pub(super) fn attach_pairs(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
             .map_err(|error| Error::ebpf(format!("attach {name} to {}", end.name), &error))?;
     }
     Ok(())
+}
+
+/// Switches the splitting pair to NAPI. The program stays attached as long as the object lives.
+pub(super) fn attach_napi(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
+    let far = &pairs.split.far.name;
+    let program: &mut Xdp = object::find(ebpf, programs::NAPI)?;
+    program
+        .attach(far, AttachMode::Driver)
+        .map_err(|error| Error::ebpf(format!("attach {} to {far}", programs::NAPI), &error))?;
+    // A veth device that gets an XDP program switches it on.
+    ethtool::switch_off(far, Offload::Gro)
 }
 
 /// Where and how the programs on the device's tc hooks are attached.

@@ -3,17 +3,17 @@
 //! A netlink socket belongs to the namespace of the thread that opened it: [`Netlink`] is opened
 //! inside [`super::Netns::run`] and dropped there.
 
-mod fq;
+mod qdisc;
 
 use std::{future::Future, io};
 
-pub use fq::FqOptions;
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
     link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, State},
     tc::{TcAttribute, TcHandle, TcMessage, TcStats2},
 };
 use nix::libc;
+pub use qdisc::FqOptions;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use tokio::runtime::Runtime;
 
@@ -165,12 +165,22 @@ impl Netlink {
 
     /// Makes fq the device's root.
     pub fn add_fq(&self, link: &Link, options: &FqOptions) -> Result<()> {
-        let request = fq::add(self.handle.clone(), link.index, options);
+        let request = qdisc::add_root(self.handle.clone(), link.index, "fq", options.attributes());
         let result = self.wait(format!("add fq to interface {}", link.name), request);
         match result {
             Err(error) if error.errno() == Some(libc::ENOENT) => Err(Error::NoFq),
             other => other,
         }
+    }
+
+    /// Makes pfifo the device's root, with room for `limit` packets.
+    pub fn add_pfifo(&self, link: &Link, limit: u32) -> Result<()> {
+        // pfifo takes the limit from the device, where it gets no options.
+        let message = LinkUnspec::new_with_index(link.index)
+            .append_extra_attribute(LinkAttribute::TxQueueLen(limit));
+        self.set(link, message, "set the queue length of")?;
+        let request = qdisc::add_root(self.handle.clone(), link.index, "pfifo", Vec::new());
+        self.wait(format!("add pfifo to interface {}", link.name), request)
     }
 
     /// Whether anyone has filters on the device's clsact qdisc.

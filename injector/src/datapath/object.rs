@@ -24,8 +24,10 @@ pub struct Specialisation {
     pub far: u32,
     /// The index of the near end of the pair that carries super-packets whole; 0 without.
     pub whole: u32,
-    /// The pairs have one queue for all processors.
+    /// The splitting pair takes its packets by NAPI.
     pub has_napi: bool,
+    /// Most packets that can be on their way to be split, on one processor.
+    pub splits_max: u32,
     /// The device's frames start with the IP header.
     pub raw_ip: bool,
     /// fq is there to hold packets.
@@ -40,12 +42,14 @@ pub struct Specialisation {
 /// maps can be taken out of the object only when no program is still to be tied to them.
 pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     let slots = plan.rules.len().max(1) as u32;
+    // One more is being written.
+    let ring = (special.splits_max + 1).next_power_of_two();
     let constants = [
         (globals::DEV_IFINDEX, special.device),
         (globals::NEAR_IFINDEX, special.near),
         (globals::FAR_IFINDEX, special.far),
         (globals::WHOLE_IFINDEX, special.whole),
-        (globals::HAS_NAPI, u32::from(special.has_napi)),
+        (globals::SPLITS_MASK, ring - 1),
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
         (globals::XDP_MODE, special.xdp as u32),
@@ -58,7 +62,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     for map in [maps::FAULTS, maps::STATES, maps::RULE_COUNTERS] {
         loader.map_max_entries(map, slots);
     }
-    loader.map_max_entries(maps::PROGRESS, processors()?);
+    loader.map_max_entries(maps::SPLITS, processors()? * ring);
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
@@ -75,6 +79,12 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         .chain([programs::STAMP, programs::RETURN])
     {
         load_program(find::<SchedClassifier>(&mut ebpf, name)?.load(), name)?;
+    }
+    if special.has_napi {
+        load_program(
+            find::<Xdp>(&mut ebpf, programs::NAPI)?.load(),
+            programs::NAPI,
+        )?;
     }
     if special.xdp != XdpMode::Off {
         load_program(find::<Xdp>(&mut ebpf, programs::XDP)?.load(), programs::XDP)?;

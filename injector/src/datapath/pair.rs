@@ -1,6 +1,7 @@
 //! The private pairs of veth devices on which every fault is done.
 
 use std::{
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +19,9 @@ use super::{
 
 /// The largest MTU of a veth device: whatever the device sends fits.
 const MTU: u32 = 65535;
+
+/// Packets that wait while the splitting pair is full: super-packets, thousands of segments.
+const QUEUE: u32 = 2000;
 
 /// Two veth devices joined to each other.
 #[derive(Clone, Debug)]
@@ -96,6 +100,21 @@ impl Pairs {
     /// Puts fq where packets are held, able to hold them for `delay_max_ns`.
     pub fn add_fq(&self, netlink: &Netlink, delay_max_ns: u64) -> Result<()> {
         netlink.add_fq(&self.split.far, &fq_options(delay_max_ns))
+    }
+
+    /// Gives the splitting pair a queue in which packets wait while the pair is full.
+    pub fn add_queue(&self, netlink: &Netlink) -> Result<()> {
+        netlink.add_pfifo(&self.split.near, QUEUE)
+    }
+
+    /// Most packets that can be on their way from the near to the far end of the splitting pair, on
+    /// one processor.
+    pub fn splits_max() -> Result<u32> {
+        /// Of a veth device with NAPI (`VETH_RING_SIZE`).
+        const RING: u32 = 256;
+        let backlog = sysctl::read(Path::new("/proc/sys/net/core/netdev_max_backlog"))?;
+        let backlog = backlog.and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok((QUEUE + RING).max(backlog))
     }
 
     /// Every end.

@@ -68,6 +68,7 @@ pub fn programs() -> Result<()> {
         far: 3,
         whole: 4,
         has_napi: false,
+        splits_max: 1,
         raw_ip: false,
         has_fq: true,
         xdp: XdpMode::Native,

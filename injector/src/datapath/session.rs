@@ -5,8 +5,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use aya::Ebpf;
-use injector_common::abi::{XdpMode, maps};
+use aya::{Ebpf, util::KernelVersion};
+use injector_common::{
+    NSEC_PER_SEC,
+    abi::{XdpMode, maps},
+};
 
 use super::{
     AttachPolicy, Attached, Error, Netns, Result, XdpPolicy,
@@ -66,10 +69,13 @@ impl Session {
     pub fn start(netns: &Netns, device: &str, plan: &Plan, options: Options) -> Result<Self> {
         capability::require_for_run()?;
         let id = netns.id()?;
+        // Here, because only the first namespace shows the setting that it depends on.
+        let splits_max = Pairs::splits_max()?;
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
             let mut journal = claim(&netlink, &target, id, plan)?;
+            let options = (options, splits_max);
             match assemble(netns, &netlink, target, plan, options, &mut journal) {
                 Ok(mut session) => {
                     session.journal = Some(journal);
@@ -208,7 +214,7 @@ fn assemble(
     netlink: &Netlink,
     target: Target,
     plan: &Plan,
-    options: Options,
+    (options, splits_max): (Options, u32),
     journal: &mut Journal,
 ) -> Result<Session> {
     for undo in Pairs::undo(target.link.index, plan.splits()) {
@@ -216,10 +222,29 @@ fn assemble(
     }
     let pairs = Pairs::create(netlink, &target.link, plan.splits())?;
     let has_fq = add_fq(netlink, &pairs, plan)?;
+    let has_napi = serves_napi(plan);
+    if has_napi {
+        pairs.add_queue(netlink)?;
+    }
     // Early: the kernel takes its time, and the programs take theirs to load.
     pairs.bring_up(netlink)?;
     let mut links = DeviceLinks::default();
-    let (mut ebpf, xdp) = load(plan, &target, &pairs, has_fq, options.xdp, &mut links)?;
+    let wanted = Specialisation {
+        device: target.link.index,
+        near: pairs.split.near.index,
+        far: pairs.split.far.index,
+        whole: pairs.whole.as_ref().map_or(0, |pair| pair.near.index),
+        has_napi,
+        splits_max,
+        raw_ip: target.framing == Framing::RawIp,
+        has_fq,
+        xdp: attach::xdp_mode(plan, &target, options.xdp),
+        frame_len_max: target.frame_len_max(),
+    };
+    let (mut ebpf, xdp) = load(plan, &target, wanted, options.xdp, &mut links)?;
+    if has_napi {
+        attach::attach_napi(&mut ebpf, &pairs)?;
+    }
     attach::attach_pairs(&mut ebpf, &pairs)?;
     pairs.wait_until_up(netlink)?;
     open_loopback(&target, journal)?;
@@ -261,39 +286,43 @@ fn add_fq(netlink: &Netlink, pairs: &Pairs, plan: &Plan) -> Result<bool> {
     }
 }
 
+/// Whether the pair that splits is to take its packets by NAPI: its ring pushes back when it is full,
+/// where the queue of a processor (`net.core.netdev_max_backlog`) would drop.
+///
+/// Both pairs then have queues of their own, which order packets only as fq does, by their departure
+/// times: every packet has to have one that is later than it takes to cross.
+fn serves_napi(plan: &Plan) -> bool {
+    /// Ample for a crossing, on a busy machine too.
+    const CROSSING_NS: u64 = 5 * NSEC_PER_SEC / 1000;
+    /// "veth: apply qdisc backpressure on full ptr_ring to reduce TX drops", of 6.16 and of the later
+    /// 6.12: nothing tells whether a kernel has it.
+    const BACK_PRESSURE: KernelVersion = KernelVersion::new(6, 12, 0);
+    let is_late = plan
+        .split_delay_min_ns()
+        .is_some_and(|delay_ns| delay_ns >= CROSSING_NS);
+    is_late && KernelVersion::current().is_ok_and(|version| version >= BACK_PRESSURE)
+}
+
 /// Loads the object and attaches its XDP program, where one is wanted: the other programs have to
 /// know which rules it decides.
 fn load(
     plan: &Plan,
     target: &Target,
-    pairs: &Pairs,
-    has_fq: bool,
+    wanted: Specialisation,
     policy: XdpPolicy,
     links: &mut DeviceLinks,
 ) -> Result<(Ebpf, Option<Attached>)> {
-    let xdp = attach::xdp_mode(plan, target, policy);
-    let special = Specialisation {
-        device: target.link.index,
-        near: pairs.split.near.index,
-        far: pairs.split.far.index,
-        whole: pairs.whole.as_ref().map_or(0, |pair| pair.near.index),
-        has_napi: false,
-        raw_ip: target.framing == Framing::RawIp,
-        has_fq,
-        xdp,
-        frame_len_max: target.frame_len_max(),
-    };
-    let mut ebpf = object::load(plan, special)?;
-    if xdp == XdpMode::Off {
+    let mut ebpf = object::load(plan, wanted)?;
+    if wanted.xdp == XdpMode::Off {
         return Ok((ebpf, None));
     }
-    match attach::attach_xdp(&mut ebpf, target, xdp, links) {
+    match attach::attach_xdp(&mut ebpf, target, wanted.xdp, links) {
         Ok(attached) => Ok((ebpf, Some(attached))),
         // Not this driver, not at this MTU, or not beside that other program.
         Err(_) if policy == XdpPolicy::Auto => {
             let without = Specialisation {
                 xdp: XdpMode::Off,
-                ..special
+                ..wanted
             };
             Ok((object::load(plan, without)?, None))
         }

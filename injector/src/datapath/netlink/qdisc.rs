@@ -1,4 +1,4 @@
-//! The fq queueing discipline, which rtnetlink has no builder for.
+//! Root queueing disciplines, which rtnetlink has no builder for.
 
 use futures_util::StreamExt as _;
 use netlink_packet_core::{
@@ -25,7 +25,7 @@ pub struct FqOptions {
 }
 
 impl FqOptions {
-    fn attributes(self) -> Vec<TcOption> {
+    pub(super) fn attributes(self) -> Vec<TcOption> {
         [
             (TCA_FQ_PLIMIT, self.limit),
             // fq's default of 100 packets per flow is 12 Mbit/s at 100 ms.
@@ -37,18 +37,19 @@ impl FqOptions {
     }
 }
 
-/// Makes fq the root of the device.
-pub(super) async fn add(
+/// Makes a qdisc the root of the device.
+pub(super) async fn add_root(
     mut handle: Handle,
     ifindex: u32,
-    options: &FqOptions,
+    kind: &str,
+    options: Vec<TcOption>,
 ) -> Result<(), rtnetlink::Error> {
     let mut message = TcMessage::with_index(ifindex as i32);
     message.header.parent = TcHandle::ROOT;
-    message.attributes = vec![
-        TcAttribute::Kind("fq".into()),
-        TcAttribute::Options(options.attributes()),
-    ];
+    message.attributes.push(TcAttribute::Kind(kind.into()));
+    if !options.is_empty() {
+        message.attributes.push(TcAttribute::Options(options));
+    }
     let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
     request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     let mut answers = handle.request(request)?;
