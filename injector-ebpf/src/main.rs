@@ -72,9 +72,8 @@ pub fn injector_xdp(ctx: XdpContext) -> u32 {
     xdp::run(&ctx)
 }
 
-/// Splitting pair's far end, XDP: nothing but its being there, for which a veth device takes its packets
-/// by NAPI from a ring that pushes back when it is full. `frags`, for otherwise the pair's MTU is
-/// too large.
+/// Splitting pair, XDP: nothing but its being there, for which a veth device takes its packets by NAPI
+/// from a ring that pushes back when it is full. `frags`, for otherwise the pair's MTU is too large.
 #[xdp(frags)]
 pub fn injector_napi(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS

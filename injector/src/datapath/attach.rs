@@ -99,13 +99,15 @@ pub(super) fn attach_pairs(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
 
 /// Switches the splitting pair to NAPI. The program stays attached as long as the object lives.
 pub(super) fn attach_napi(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
-    let far = &pairs.split.far.name;
     let program: &mut Xdp = object::find(ebpf, programs::NAPI)?;
-    program
-        .attach(far, AttachMode::Driver)
-        .map_err(|error| Error::ebpf(format!("attach {} to {far}", programs::NAPI), &error))?;
-    // A veth device that gets an XDP program switches it on.
-    ethtool::switch_off(far, Offload::Gro)
+    for end in [&pairs.split.far.name, &pairs.split.near.name] {
+        program
+            .attach(end, AttachMode::Driver)
+            .map_err(|error| Error::ebpf(format!("attach {} to {end}", programs::NAPI), &error))?;
+        // A veth device that gets an XDP program switches it on.
+        ethtool::switch_off(end, Offload::Gro)?;
+    }
+    Ok(())
 }
 
 /// Where and how the programs on the device's tc hooks are attached.
