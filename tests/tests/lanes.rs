@@ -1,0 +1,167 @@
+//! Super-packets: touched where a rule touches one of their packets, whole and in order where not.
+
+use std::{collections::BTreeSet, thread, time::Duration};
+
+use injector_tests::{
+    Family, Injector, Lab, kernel,
+    predict::Oracle,
+    tcp::Transfer,
+    tool,
+    udp::{Flow, Report},
+};
+
+const COUNT: u64 = 6000;
+/// Packets in a super-packet.
+const BATCH: usize = 25;
+
+/// Some super-packets of [`BATCH`] are hit, and some are not, by each fault.
+const FAULTS: &str = "drop: 1%, duplicate: 1%, corrupt: 1%";
+
+fn profile(rule: &str) -> String {
+    format!("name: lanes\nseed: 21\nrules: [{rule}]")
+}
+
+fn flow() -> Flow {
+    Flow::new(COUNT).len(600)
+}
+
+/// What arrived of a flow through `profile`, and what did not.
+fn send(profile: &str, flow: &Flow) -> Report {
+    let lab = Lab::new();
+    let injector = Injector::start(&lab.a, profile);
+    let report = flow.send(&lab.a, &lab.b);
+    let end = injector.stop();
+    end.achieved().assert_clean();
+    assert_eq!(report.errors, Vec::<String>::new(), "errors at the sender");
+    assert_eq!(end.achieved().only().matched, COUNT);
+    report
+}
+
+#[track_caller]
+fn assert_as_foretold(profile: &str, report: &Report) {
+    let oracle = Oracle::new(profile);
+    // The receiver's checksum takes the corrupted ones, copies included.
+    let (dropped, corrupted) = (oracle.dropped(COUNT), oracle.corrupted(COUNT));
+    let missing: BTreeSet<u64> = dropped.union(&corrupted).copied().collect();
+    let twice: BTreeSet<u64> = &oracle.duplicated(COUNT) - &missing;
+    assert!(!dropped.is_empty() && !corrupted.is_empty() && !twice.is_empty());
+    assert_eq!(report.lost(), missing);
+    assert_eq!(report.duplicated(), twice);
+    assert_eq!(report.damaged(), 0);
+}
+
+/// The numbers in the order of arrival, without second copies.
+fn order(report: &Report) -> Vec<u64> {
+    let mut seen = BTreeSet::new();
+    let numbers = report.arrivals.iter().map(|arrival| arrival.number);
+    numbers.filter(|number| seen.insert(*number)).collect()
+}
+
+#[test]
+fn super_packets_have_the_fates_of_their_single_packets_and_stay_in_order() {
+    let profile = profile(&format!("{{{FAULTS}}}"));
+    for family in Family::ALL {
+        let flow = flow().family(family);
+        for flow in [flow.clone(), flow.batch(BATCH)] {
+            let report = send(&profile, &flow);
+            assert_as_foretold(&profile, &report);
+            let order = order(&report);
+            assert!(order.is_sorted(), "{family:?}, batches of {}", flow.batch);
+        }
+    }
+}
+
+#[test]
+fn delayed_super_packets_too() {
+    if !kernel::can_delay() {
+        return;
+    }
+    let profile = profile(&format!("{{{FAULTS}, delay: 30ms}}"));
+    let flow = flow().gap(Duration::from_micros(300)).batch(BATCH);
+    let report = send(&profile, &flow);
+    assert_as_foretold(&profile, &report);
+    let order = order(&report);
+    assert!(order.is_sorted());
+    let shortest = report.delays().into_iter().map(|(_, delay)| delay).min();
+    assert!(
+        shortest.unwrap() >= Duration::from_millis(30),
+        "{shortest:?}"
+    );
+}
+
+#[test]
+fn untouched_super_packets_do_not_leave_the_device() {
+    // So rare that not one packet is hit.
+    let profile = profile("{drop: 0.0000001%}");
+    let lab = Lab::new();
+    let injector = Injector::start(&lab.a, &profile);
+    flow().batch(BATCH).send(&lab.a, &lab.b).assert_untouched();
+    let far = format!("inj{}f", lab.a.ifindex());
+    let crossed = lab.a.run(|| tool::ip(&format!("-s -j link show {far}")));
+    injector.stop().achieved().assert_clean();
+    let links: serde_json::Value = serde_json::from_str(&crossed).unwrap();
+    assert_eq!(links[0]["stats64"]["rx"]["packets"], 0, "{crossed}");
+}
+
+#[test]
+fn slow_starts_lose_nothing_on_the_way() {
+    if !kernel::can_delay() {
+        return;
+    }
+    // Copies do not slow a sender down, so that its bursts double until the end.
+    let lab = Lab::new();
+    let profile = profile("{duplicate: 1%, delay: 50ms}");
+    let injector = Injector::start(&lab.a, &profile);
+    const BYTES: u64 = 4 << 20;
+    for _ in 0..transfers() {
+        Transfer::new(BYTES)
+            .send(&lab.a, &lab.b)
+            .assert_intact(BYTES);
+    }
+    let end = injector.stop();
+    if kernel::version() >= (6, 12) {
+        end.achieved().assert_clean();
+    }
+}
+
+#[test]
+fn starting_and_stopping_loses_and_reorders_nothing() {
+    const GAP: Duration = Duration::from_micros(250);
+    let lab = Lab::new();
+    if !kernel::has_tcx() {
+        // Adding the qdisc to a busy device, and removing it, loses a packet now and then.
+        let device = &lab.a.device;
+        lab.a
+            .run(|| tool::tc(&format!("qdisc add dev {device} clsact")));
+    }
+    let rule = if kernel::can_delay() {
+        "{delay: 20ms}"
+    } else {
+        "{drop: 0.0000001%}"
+    };
+    let flow = Flow::new(duration().as_micros() as u64 / GAP.as_micros() as u64).gap(GAP);
+    let mut cycles = 0;
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| flow.send(&lab.a, &lab.b));
+        while !sending.is_finished() {
+            let injector = Injector::start(&lab.a, &profile(rule));
+            thread::sleep(Duration::from_millis(30));
+            injector.stop().achieved().assert_clean();
+            cycles += 1;
+        }
+        sending.join().expect("the flow").assert_untouched();
+    });
+    eprintln!("{cycles} cycles");
+    assert!(cycles > 1, "{cycles}");
+}
+
+/// 8 s, or `INJECTOR_TEST_CYCLES_FOR` seconds.
+fn duration() -> Duration {
+    let seconds = std::env::var("INJECTOR_TEST_CYCLES_FOR");
+    Duration::from_secs(seconds.map_or(8, |seconds| seconds.parse().unwrap()))
+}
+
+/// Ten, or `INJECTOR_TEST_SLOW_STARTS`.
+fn transfers() -> u32 {
+    std::env::var("INJECTOR_TEST_SLOW_STARTS").map_or(10, |count| count.parse().unwrap())
+}
