@@ -11,6 +11,7 @@ mod error;
 mod ethtool;
 pub mod journal;
 mod lease;
+mod loader;
 pub mod netlink;
 pub mod netns;
 pub mod object;

@@ -1,13 +1,13 @@
 //! The eBPF object: loading it for one device, and filling its maps from a plan.
 
 use aya::{
-    Ebpf, EbpfLoader, Pod,
+    Ebpf, Pod,
     maps::{Array, Map, MapData},
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
+    programs::{Program, ProgramError},
 };
 use injector_common::abi::{FaultSpec, RuleTable, XdpMode, globals, maps, programs};
 
-use super::{Error, Result, counters::Counters};
+use super::{Error, Result, counters::Counters, loader};
 use crate::plan::{Hook, Plan};
 
 /// Built by `build.rs` from `injector-ebpf`.
@@ -55,7 +55,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         (globals::XDP_MODE, special.xdp as u32),
         (globals::FRAME_LEN_MAX, special.frame_len_max),
     ];
-    let mut loader = EbpfLoader::new();
+    let mut loader = loader::new();
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }
@@ -67,28 +67,23 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
     fill(&mut ebpf, plan)?;
-    let hooks = Hook::ALL
-        .into_iter()
-        .filter(|hook| plan.uses(*hook))
-        .map(divert_program);
-    let split = [programs::DECIDE, programs::JOIN]
-        .into_iter()
-        .filter(|_| plan.splits());
-    for name in hooks
-        .chain(split)
-        .chain([programs::STAMP, programs::RETURN])
-    {
-        load_program(find::<SchedClassifier>(&mut ebpf, name)?.load(), name)?;
+    let mut names = vec![programs::STAMP, programs::RETURN];
+    names.extend(
+        Hook::ALL
+            .into_iter()
+            .filter(|hook| plan.uses(*hook))
+            .map(divert_program),
+    );
+    if plan.splits() {
+        names.extend([programs::DECIDE, programs::JOIN]);
     }
     if special.has_napi {
-        load_program(
-            find::<Xdp>(&mut ebpf, programs::NAPI)?.load(),
-            programs::NAPI,
-        )?;
+        names.push(programs::NAPI);
     }
     if special.xdp != XdpMode::Off {
-        load_program(find::<Xdp>(&mut ebpf, programs::XDP)?.load(), programs::XDP)?;
+        names.push(programs::XDP);
     }
+    loader::load_programs(&mut ebpf, &names)?;
     Ok(ebpf)
 }
 
@@ -111,10 +106,6 @@ fn processors() -> Result<u32> {
         })
 }
 
-fn load_program(result: std::result::Result<(), ProgramError>, name: &str) -> Result<()> {
-    result.map_err(|error| Error::ebpf(format!("load {name}"), &error))
-}
-
 /// A program of the object, by name.
 pub(super) fn find<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
@@ -130,13 +121,10 @@ where
 
 /// An object of which only the smallest program is loaded, to try attaching.
 pub(super) fn load_smallest() -> Result<Ebpf> {
-    let mut ebpf = EbpfLoader::new()
+    let mut ebpf = loader::new()
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
-    load_program(
-        find::<SchedClassifier>(&mut ebpf, programs::RETURN)?.load(),
-        programs::RETURN,
-    )?;
+    loader::load_programs(&mut ebpf, &[programs::RETURN])?;
     Ok(ebpf)
 }
 
