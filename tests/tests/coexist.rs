@@ -215,3 +215,29 @@ fn a_clsact_that_others_came_to_use_stays() {
     assert_eq!(foreign.seen(), 100);
     assert!(!filters.contains("injector"), "ours is not: {filters}");
 }
+
+#[test]
+fn filters_in_the_callers_namespace_stay() {
+    let lab = Lab::new();
+    let injector = lab.b.run(|| Injector::start(&lab.a, MILD));
+    let links = lab.a.run(|| tool::ip("-o link"));
+    let pair = links.lines().filter(|line| line.contains(": inj"));
+    // Devices with the indexes of the pair's ends, with the filters that tc adds first.
+    let devices: Vec<String> = pair
+        .filter_map(|line| line.split(':').next())
+        .map(|index| format!("dev{index} index {index} type veth peer index 1{index}"))
+        .collect();
+    let before = lab.b.run(|| {
+        for device in &devices {
+            tool::ip(&format!("link add {device}"));
+            let name = device.split(' ').next().expect("a name");
+            tool::tc(&format!("qdisc add dev {name} clsact"));
+            let add = format!("filter add dev {name} ingress bpf bytecode");
+            let args: Vec<&str> = add.split(' ').chain(["1,6 0 0 0"]).collect();
+            tool::tc_args(&args);
+        }
+        Snapshot::of(&lab.b.netns)
+    });
+    injector.stop();
+    before.assert_same(&lab.b.netns);
+}

@@ -1,5 +1,7 @@
 //! Attaching programs to hooks.
 
+use std::mem;
+
 use aya::{
     Ebpf,
     programs::{
@@ -86,13 +88,14 @@ pub(super) fn attach_pairs(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
     });
     for (name, end, side) in held_and_returned.into_iter().chain(decided) {
         let program = object::find::<SchedClassifier>(ebpf, name)?;
-        program
-            .attach_with_options(
-                &end.name,
-                side,
-                TcAttachOptions::Netlink(NlOptions::default()),
-            )
+        let options = TcAttachOptions::Netlink(NlOptions::default());
+        let link = program
+            .attach_with_options(&end.name, side, options)
+            .and_then(|id| program.take_link(id))
             .map_err(|error| Error::ebpf(format!("attach {name} to {}", end.name), &error))?;
+        // The filter ends with the pair. Dropped, the link would remove a filter from the device
+        // that has the end's index in the namespace of the thread that drops it, whoever's it is.
+        mem::forget(link);
     }
     Ok(())
 }
