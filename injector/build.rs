@@ -34,6 +34,9 @@ fn main() -> Result<()> {
     // aya-build passes on what the inner cargo says as warnings; only real ones should come through.
     // SAFETY: the build script has one thread.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    // The profile's link-time optimisation is for user space: bpf-linker has its own.
+    // SAFETY: as above.
+    unsafe { env::set_var("CARGO_PROFILE_RELEASE_LTO", "false") };
     aya_build::build_ebpf([package], toolchain)
         .with_context(|| format!("the eBPF object does not build; if a tool is missing, {REMEDY}"))
 }
