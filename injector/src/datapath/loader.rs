@@ -28,8 +28,8 @@ pub(super) fn new<'a>() -> EbpfLoader<'a> {
     thread::scope(|scope| joined(scope.spawn(make)))
 }
 
-/// Has the kernel verify the programs named, all at the same time: each takes it tens of
-/// milliseconds.
+/// Has the kernel verify the programs named, all at the same time (Linux 5.2): each takes it tens
+/// of milliseconds.
 pub(super) fn load_programs(ebpf: &mut Ebpf, names: &[&str]) -> Result<()> {
     thread::scope(|scope| {
         let wanted = ebpf.programs_mut().filter(|(name, _)| names.contains(name));
