@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use injector::plan::Hook;
 use injector_tests::{
-    Family, Injector, Lab, predict::Oracle, residue::Snapshot, snmp::ChecksumErrors, stats,
-    tcp::Transfer, udp::Flow,
+    Family, Host, Injector, Lab, predict::Oracle, residue::Snapshot, snmp::ChecksumErrors, stats,
+    tcp::Transfer, tool, udp::Flow,
 };
 
 /// Rules that XDP can decide, and one that it has to leave.
@@ -73,7 +73,8 @@ fn loses_what_was_foretold(mode: &str, via: Option<&str>) {
     let most = if mode == "generic" {
         segments
     } else {
-        tcp.dropped * 2
+        // A busy machine overruns the device's own ring, which native XDP gives it.
+        tcp.dropped * 2 + device_drops(&lab)
     };
     assert!(
         (tcp.dropped..=most).contains(&resent),
@@ -85,6 +86,21 @@ fn loses_what_was_foretold(mode: &str, via: Option<&str>) {
     assert_eq!(counted, [COUNT; 3]);
     end.achieved().assert_clean();
     before.assert_same(&lab.b.netns);
+}
+
+/// Packets that the cable itself has dropped.
+fn device_drops(lab: &Lab) -> u64 {
+    let dropped = |host: &Host| {
+        let stats = host.run(|| tool::ip(&format!("-s -j link show {}", host.device)));
+        let stats: serde_json::Value = serde_json::from_str(&stats).expect("the device's counters");
+        let count = |way: &str| {
+            stats[0]["stats64"][way]["dropped"]
+                .as_u64()
+                .expect("a count")
+        };
+        count("rx") + count("tx")
+    };
+    dropped(&lab.a) + dropped(&lab.b)
 }
 
 #[test]
