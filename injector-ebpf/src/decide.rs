@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use injector_common::{
-    abi::{Context, FaultSpec, flags},
+    abi::{Context, FaultSpec, features, flags},
     corrupt::{self, Flip},
     fate::{self, Fate},
     wire::{self, PacketKey},
@@ -72,7 +72,7 @@ fn flip(skb: Skb, spec: &FaultSpec, draw: u64) -> bool {
     let frame = skb.headers();
     // The pair carries Ethernet, whatever the device does.
     let mut key = PacketKey::default();
-    let Ok(layout) = wire::parse(&frame, false, &mut key) else {
+    let Ok(layout) = wire::parse(&frame, false, features::ALL, &mut key) else {
         return false;
     };
     let Some(flip) = corrupt::choose(&frame, &layout, skb.len() as usize, draw) else {

@@ -19,7 +19,7 @@ use crate::{
         format::{self, table},
         report::Asked,
     },
-    plan::{Hook, Plan, PlannedRule},
+    plan::{Hook, Needs, Plan, PlannedRule},
 };
 
 /// What a run would do.
@@ -137,7 +137,7 @@ fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<S
             "on {device}: accept_local and route_localnet 1 (IPv4)"
         ));
     }
-    if options.uses_xdp(plan, target) {
+    if options.uses_xdp(&Needs::of([plan]), target) {
         steps.push(format!("on {device}: XDP program on ingress"));
     }
     let framing = match target.framing {

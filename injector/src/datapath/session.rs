@@ -23,7 +23,7 @@ use super::{
     target::{Framing, Target},
     undo::Undo,
 };
-use crate::plan::{Hook, Plan};
+use crate::plan::{Hook, Needs, Plan};
 
 /// How long the programs act without hearing from the loader.
 pub const LAPSE: Duration = Duration::from_secs(5);
@@ -40,9 +40,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether XDP would be tried for `plan` on `target`.
-    pub fn uses_xdp(self, plan: &Plan, target: &Target) -> bool {
-        attach::xdp_mode(plan, target, self.xdp) != XdpMode::Off
+    /// Whether XDP would be tried on `target`.
+    pub fn uses_xdp(self, needs: &Needs, target: &Target) -> bool {
+        attach::xdp_mode(needs, target, self.xdp) != XdpMode::Off
     }
 }
 
@@ -281,7 +281,8 @@ fn load(
     policy: XdpPolicy,
     links: &mut DeviceLinks,
 ) -> Result<(Ebpf, Option<Attached>)> {
-    let xdp = attach::xdp_mode(plan, target, policy);
+    let needs = Needs::of([plan]);
+    let xdp = attach::xdp_mode(&needs, target, policy);
     let special = Specialisation {
         device: target.link.index,
         near: pair.near.index,
@@ -290,6 +291,7 @@ fn load(
         has_fq,
         xdp,
         frame_len_max: target.frame_len_max(),
+        needs,
     };
     let mut ebpf = object::load(plan, special)?;
     if xdp == XdpMode::Off {
