@@ -19,7 +19,7 @@ use crate::{
         format,
         report::{self, Achieved},
     },
-    plan::Plan,
+    plan::{Needs, Plan},
     profile::Profile,
 };
 
@@ -67,8 +67,9 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let needs = Needs::of([&plan]);
     let mut signals = Signals::install(&runtime)?;
-    let session = Session::start(&global.netns(), &args.interface, &plan, options)?;
+    let session = Session::start(&global.netns(), &args.interface, &plan, needs, options)?;
     announce(&plan, args, &session, global)?;
     let rules: Vec<RecordedRule> = plan.rules.iter().map(Into::into).collect();
     let player = Player {

@@ -80,7 +80,7 @@ fn read(netns: &Netns, record: &Record) -> Result<Option<Snapshot>, Failure> {
         return Ok(None);
     };
     let held = session::held_for(netns, record.ifindex)?;
-    Ok(Some(Counters::open(ids)?.read(record.rules.len(), held)?))
+    Ok(Some(Counters::open(ids)?.read(record.slots(), held)?))
 }
 
 fn text(run: &Run) -> String {

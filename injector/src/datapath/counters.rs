@@ -1,8 +1,11 @@
 //! Reading what the programs count.
 
+use std::ops::Range;
+
 use aya::{
     Pod,
-    maps::{Map, MapData, PerCpuArray},
+    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
 };
 use injector_common::abi::{PathCounters, RuleCounters};
 use serde::{Deserialize, Serialize};
@@ -39,17 +42,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Wire packets that were lifted to be split and have not been decided.
+    pub fn undecided(&self) -> u64 {
+        let undecided = |rule: &RuleCounters| rule.diverted.saturating_sub(rule.matched);
+        self.rules.iter().map(undecided).sum()
+    }
+
     /// Wire packets that the private pair lost, not counted as any rule's doing: those that never
     /// arrived to be decided, and those that departed but did not come back. While packets are in
     /// flight it is too high by their number.
     pub fn lost(&self) -> u64 {
-        let undecided = |rule: &RuleCounters| rule.diverted.saturating_sub(rule.matched);
-        let before: u64 = self
-            .rules
-            .iter()
-            .map(|rule| undecided(rule) + rule.lost)
-            .sum();
-        before
+        let unlifted: u64 = self.rules.iter().map(|rule| rule.lost).sum();
+        self.undecided()
+            + unlifted
             + self
                 .path
                 .stamped
@@ -88,9 +93,9 @@ impl Counters {
         self.ids
     }
 
-    /// Sums over all CPUs.
-    pub fn read(&self, rules: usize, held: u64) -> Result<Snapshot> {
-        let rules = (0..rules as u32)
+    /// Sums over all CPUs, for the rules in these slots.
+    pub fn read(&self, slots: Range<u32>, held: u64) -> Result<Snapshot> {
+        let rules = slots
             .map(|slot| sum(&self.rules, slot))
             .collect::<Result<_>>()?;
         Ok(Snapshot {
@@ -99,6 +104,21 @@ impl Counters {
             held,
             settled: false,
         })
+    }
+
+    /// Sets the counters of the rules in these slots to 0.
+    pub(super) fn clear(&mut self, slots: Range<u32>) -> Result<()> {
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Error::ebpf("clear the counters", error);
+        let cpus = nr_cpus().map_err(|(_, error)| failed(&error))?;
+        for slot in slots {
+            let zeroes = PerCpuValues::try_from(vec![RuleCounters::default(); cpus]);
+            let zeroes = zeroes.map_err(|error| failed(&error))?;
+            self.rules
+                .set(slot, zeroes, 0)
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 }
 

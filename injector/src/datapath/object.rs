@@ -6,7 +6,8 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use injector_common::abi::{
-    self, Dimensions, FaultSpec, Row, RuleTable, XdpMode, features, globals, maps, programs,
+    self, Dimensions, FaultSpec, Row, RuleState, RuleTable, XdpMode, features, globals, maps,
+    programs,
 };
 
 use super::{Error, Result, counters::Counters};
@@ -131,19 +132,33 @@ pub(super) fn load_smallest() -> Result<Ebpf> {
 }
 
 /// Writes the rules of a generation that is not in force.
-fn fill(ebpf: &mut Ebpf, plan: &Plan, needs: &Needs, generation: u32) -> Result<()> {
-    let first_slot = generation * needs.slots;
+pub(super) fn fill(ebpf: &mut Ebpf, plan: &Plan, needs: &Needs, generation: u32) -> Result<()> {
+    let slots = needs.slots_of(plan, generation);
     for hook in Hook::ALL {
         let number = abi::table(generation, hook.direction());
-        fill_table(ebpf, plan.table(hook, first_slot), number, needs.rows)?;
+        fill_table(ebpf, plan.table(hook, slots.start), number, needs.rows)?;
     }
     let mut faults: Array<&mut MapData, FaultSpec> = array(ebpf, maps::FAULTS)?;
-    for rule in &plan.rules {
+    for (rule, slot) in plan.rules.iter().zip(slots.clone()) {
         faults
-            .set(first_slot + rule.slot, rule.spec, 0)
+            .set(slot, rule.spec, 0)
+            .map_err(|error| unfilled(&error))?;
+    }
+    let mut states: Array<&mut MapData, RuleState> = array(ebpf, maps::STATES)?;
+    for slot in slots {
+        states
+            .set(slot, RuleState::default(), 0)
             .map_err(|error| unfilled(&error))?;
     }
     Ok(())
+}
+
+/// Makes the programs use the rules of a generation, from one packet to the next.
+pub(super) fn put_into_force(ebpf: &mut Ebpf, generation: u32) -> Result<()> {
+    let mut in_force: Array<&mut MapData, u32> = array(ebpf, maps::GENERATION)?;
+    in_force
+        .set(0, generation, 0)
+        .map_err(|error| Error::ebpf("put the rules into force", &error))
 }
 
 fn fill_table(ebpf: &mut Ebpf, table: Table, number: u32, rows_max: u32) -> Result<()> {

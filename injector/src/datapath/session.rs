@@ -1,6 +1,7 @@
 //! A run: from the first change to the last undone.
 
 use std::{
+    ops::Range,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +14,7 @@ use super::{
     attach::{self, DeviceLinks},
     capability,
     counters::{Counters, Snapshot},
-    journal::{self, Claim, Journal, Record},
+    journal::{self, Claim, Journal, Record, RecordedRule},
     lease::Lease,
     netlink::Netlink,
     netns::NetnsId,
@@ -24,6 +25,8 @@ use super::{
     undo::Undo,
 };
 use crate::plan::{Hook, Needs, Plan};
+
+mod swap;
 
 /// How long the programs act without hearing from the loader.
 pub const LAPSE: Duration = Duration::from_secs(5);
@@ -53,25 +56,39 @@ pub struct Session {
     target: Target,
     pair: Pair,
     links: DeviceLinks,
-    /// Keeps the pair's programs attached.
-    _ebpf: Ebpf,
+    /// Keeps the pair's programs attached, and has the maps of the rules.
+    ebpf: Ebpf,
+    needs: Needs,
+    has_fq: bool,
+    /// Which generation of rules is in force.
+    generation: u32,
+    /// Its rules' slots.
+    slots: Range<u32>,
+    /// Those of the generation before.
+    former: Range<u32>,
     lease: Lease,
     counters: Counters,
     journal: Option<Journal>,
-    rules: usize,
     delay_max: Duration,
 }
 
 impl Session {
-    /// Puts `plan` into force on `device`. If a step fails, the steps before it are undone.
-    pub fn start(netns: &Netns, device: &str, plan: &Plan, options: Options) -> Result<Self> {
+    /// Puts `plan` into force on `device`, prepared to [swap](Self::swap) it for any plan that needs
+    /// no more than `needs`. If a step fails, the steps before it are undone.
+    pub fn start(
+        netns: &Netns,
+        device: &str,
+        plan: &Plan,
+        needs: Needs,
+        options: Options,
+    ) -> Result<Self> {
         capability::require_for_run()?;
         let id = netns.id()?;
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
             let mut journal = claim(&netlink, &target, id, plan)?;
-            match assemble(netns, &netlink, target, plan, options, &mut journal) {
+            match assemble(netns, &netlink, target, plan, needs, options, &mut journal) {
                 Ok(mut session) => {
                     session.journal = Some(journal);
                     Ok(session)
@@ -91,6 +108,13 @@ impl Session {
         self.journal
             .as_ref()
             .map_or(&[], |journal| &journal.record.attached)
+    }
+
+    /// The rules in force, in the order of their slots.
+    pub fn rules(&self) -> &[RecordedRule] {
+        self.journal
+            .as_ref()
+            .map_or(&[], |journal| &journal.record.rules)
     }
 
     /// The device's index.
@@ -116,7 +140,7 @@ impl Session {
             }
             held(&netlink, self.pair.far.index).map(Some)
         })?;
-        held.map(|held| self.counters.read(self.rules, held))
+        held.map(|held| self.counters.read(self.slots.clone(), held))
             .transpose()
     }
 
@@ -129,7 +153,7 @@ impl Session {
             let netlink = Netlink::open()?;
             self.links.detach();
             self.drain(&netlink, &patience)?;
-            let last = self.counters.read(self.rules, 0)?;
+            let last = self.counters.read(self.slots.clone(), 0)?;
             self.undo(&netlink)?;
             Ok(Snapshot {
                 settled: true,
@@ -207,6 +231,8 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan) -> Record {
         seed: plan.seed,
         started: started.as_secs(),
         rules: plan.rules.iter().map(Into::into).collect(),
+        first_slot: 0,
+        delay_max_ns: plan.delay_max_ns(),
         attached: Vec::new(),
         maps: None,
         undo: Vec::new(),
@@ -219,16 +245,17 @@ fn assemble(
     netlink: &Netlink,
     target: Target,
     plan: &Plan,
+    needs: Needs,
     options: Options,
     journal: &mut Journal,
 ) -> Result<Session> {
     journal.note(Pair::undo(target.link.index))?;
     let pair = Pair::create(netlink, &target.link)?;
-    let has_fq = add_fq(netlink, &pair, plan)?;
+    let has_fq = add_fq(netlink, &pair, plan, &needs)?;
     // Early: the kernel takes its time, and the programs take theirs to load.
     pair.bring_up(netlink)?;
     let mut links = DeviceLinks::default();
-    let (mut ebpf, xdp) = load(plan, &target, &pair, has_fq, options.xdp, &mut links)?;
+    let (mut ebpf, xdp) = load(plan, needs, &target, &pair, has_fq, options.xdp, &mut links)?;
     attach::attach_pair(&mut ebpf, &pair)?;
     pair.wait_until_up(netlink)?;
     open_loopback(&target, journal)?;
@@ -237,7 +264,7 @@ fn assemble(
     lease.renew()?;
     journal.record.maps = Some(counters.ids());
     journal.record.attached.extend(xdp);
-    let hooks = Hook::ALL.into_iter().filter(|hook| plan.uses(*hook));
+    let hooks = Hook::ALL.into_iter().filter(|hook| needs.uses(*hook));
     for hook in hooks {
         let device = attach::Device {
             netlink,
@@ -253,18 +280,22 @@ fn assemble(
         target,
         pair,
         links,
-        _ebpf: ebpf,
+        ebpf,
+        needs,
+        has_fq,
+        generation: 0,
+        slots: needs.slots_of(plan, 0),
+        former: 0..0,
         lease,
         counters,
         journal: None,
-        rules: plan.rules.len(),
         delay_max: Duration::from_nanos(plan.delay_max_ns()),
     })
 }
 
 /// Puts fq on the pair. Without delays it only keeps up senders' pacing, and may be missing.
-fn add_fq(netlink: &Netlink, pair: &Pair, plan: &Plan) -> Result<bool> {
-    match pair.add_fq(netlink, plan.delay_max_ns()) {
+fn add_fq(netlink: &Netlink, pair: &Pair, plan: &Plan, needs: &Needs) -> Result<bool> {
+    match pair.add_fq(netlink, needs.delay_max_ns) {
         Ok(()) => Ok(true),
         Err(Error::NoFq) if plan.delay_max_ns() == 0 => Ok(false),
         Err(error) => Err(error),
@@ -275,13 +306,13 @@ fn add_fq(netlink: &Netlink, pair: &Pair, plan: &Plan) -> Result<bool> {
 /// know which rules it decides.
 fn load(
     plan: &Plan,
+    needs: Needs,
     target: &Target,
     pair: &Pair,
     has_fq: bool,
     policy: XdpPolicy,
     links: &mut DeviceLinks,
 ) -> Result<(Ebpf, Option<Attached>)> {
-    let needs = Needs::of([plan]);
     let xdp = attach::xdp_mode(&needs, target, policy);
     let special = Specialisation {
         device: target.link.index,

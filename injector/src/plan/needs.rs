@@ -1,5 +1,7 @@
 //! What plans make use of: for that the programs are specialised, and the maps are sized.
 
+use std::ops::Range;
+
 use injector_common::{
     abi::{BOUNDS_MAX, FaultSpec, GENERATIONS, MatchEntry, RULES_MAX, SCAN_MAX, features, flags},
     dimension,
@@ -91,6 +93,12 @@ impl Needs {
         ];
         more.into_iter()
             .find_map(|(lacks, what)| lacks.then_some(what))
+    }
+
+    /// The slots that the rules of `plan` have in a generation.
+    pub const fn slots_of(&self, plan: &Plan, generation: u32) -> Range<u32> {
+        let first = generation * self.slots;
+        first..first + plan.rules.len() as u32
     }
 
     /// How many generations of rules there are.
