@@ -110,6 +110,11 @@ impl Session {
             .map_or(&[], |journal| &journal.record.attached)
     }
 
+    /// The seed in use.
+    pub fn seed(&self) -> Option<u64> {
+        self.journal.as_ref().map(|journal| journal.record.seed)
+    }
+
     /// The rules in force, in the order of their slots.
     pub fn rules(&self) -> &[RecordedRule] {
         self.journal
