@@ -92,13 +92,13 @@ fn an_invalid_profile_is_reported_and_the_old_one_stays_in_force() {
     fs::write(&path, drop_to(5000)).unwrap();
     let injector = watch(&lab, &path);
     fs::write(&path, "name: broken\nrules: [{dorp: 100%}]").unwrap();
-    let reported = || injector.stderr().contains("`dorp` is not a key of a rule");
+    let reported = || {
+        let stderr = injector.stderr();
+        ["`dorp` is not a key of a rule", "profile.yaml:2"]
+            .iter()
+            .all(|text| stderr.contains(text))
+    };
     assert!(wait_until(PATIENCE, reported), "{}", injector.stderr());
-    assert!(
-        injector.stderr().contains("profile.yaml:2"),
-        "{}",
-        injector.stderr()
-    );
     assert!(!arrives(&lab, 5000) && arrives(&lab, 5001));
     fs::write(&path, drop_to(5001)).unwrap();
     injector.reloaded();
