@@ -13,6 +13,7 @@
 pub mod abi;
 pub mod classify;
 pub mod corrupt;
+pub mod dimension;
 pub mod fate;
 pub mod random;
 pub mod wire;

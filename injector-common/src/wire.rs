@@ -13,6 +13,8 @@ use network_types::{
     vlan::VlanHdr,
 };
 
+use crate::abi::features;
+
 /// Most VLAN tags looked behind, not counting one that the device has already taken off.
 pub const VLAN_TAGS_MAX: usize = 2;
 /// Most IPv6 extension headers looked behind.
@@ -96,6 +98,13 @@ unsafe impl<const N: usize> Plain for [u32; N] {}
 pub trait Bytes {
     /// The value at `offset`, aligned or not; `None` where it is not wholly within the frame.
     fn read<T: Plain>(&self, offset: usize) -> Option<T>;
+
+    /// The same offset, of which the verifier is to know nothing: it then sees that ways through
+    /// the parser meet, and does not follow each of them to the end.
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> usize {
+        offset
+    }
 }
 
 impl Bytes for [u8] {
@@ -181,6 +190,21 @@ pub struct PacketKey {
     pub protocol: u16,
 }
 
+impl PacketKey {
+    /// The key of a frame without IP.
+    #[inline(always)]
+    const fn without_ip(ethertype: u16) -> Self {
+        Self {
+            src: Address([0; 4]),
+            dst: Address([0; 4]),
+            src_port: NO_PORT,
+            dst_port: NO_PORT,
+            ethertype,
+            protocol: NO_PROTOCOL,
+        }
+    }
+}
+
 /// Where the parts of a frame lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -193,6 +217,19 @@ pub struct Layout {
     pub end: usize,
     /// A fragment other than the first: no transport header.
     pub later_fragment: bool,
+}
+
+impl Layout {
+    /// Of a frame into which nobody looks further than `offset`.
+    #[inline(always)]
+    const fn opaque(offset: usize) -> Self {
+        Self {
+            protocol: NO_PROTOCOL,
+            transport: offset,
+            end: usize::MAX,
+            later_fragment: false,
+        }
+    }
 }
 
 /// Why a frame cannot be matched. It passes untouched.
@@ -208,34 +245,39 @@ pub enum Unparseable {
 
 /// Parses a frame: says where its parts lie, and fills in `key`, which a failure leaves undefined.
 ///
-/// `raw_ip` says that the frame starts with the IP header, as on a tun device.
+/// `raw_ip` says that the frame starts with the IP header, as on a tun device. Parsing ends where
+/// `features` says that no rule looks further: what lies behind is neither checked nor told.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(
     frame: &B,
     raw_ip: bool,
+    features: u32,
     key: &mut PacketKey,
 ) -> Result<Layout, Unparseable> {
+    if features & features::DIMENSIONS == 0 {
+        return Ok(Layout::opaque(0));
+    }
     let (kind, offset) = if raw_ip {
         raw_kind(frame)?
     } else {
         link_kind(frame)?
     };
-    key.ethertype = kind;
-    match kind {
-        ethertype::IPV4 => ipv4(frame, offset, key),
-        ethertype::IPV6 => ipv6(frame, offset, key),
+    let offset = frame.forget(offset);
+    let layout = match kind {
+        ethertype::IPV4 if features & features::IPV4 != 0 => ipv4(frame, offset, key)?,
+        ethertype::IPV6 if features & features::IPV6 != 0 => ipv6(frame, offset, features, key)?,
         _ => {
-            (key.src, key.dst) = (Address::default(), Address::default());
-            (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
-            key.protocol = NO_PROTOCOL;
-            Ok(Layout {
-                protocol: NO_PROTOCOL,
-                transport: offset,
-                end: usize::MAX,
-                later_fragment: false,
-            })
+            *key = PacketKey::without_ip(kind);
+            return Ok(Layout::opaque(offset));
         }
+    };
+    key.ethertype = kind;
+    key.protocol = layout.protocol;
+    (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
+    if features & features::PORTS != 0 {
+        ports(frame, &layout, key)?;
     }
+    Ok(layout)
 }
 
 /// The EtherType behind Ethernet header and VLAN tags, and where its header starts.
@@ -279,20 +321,19 @@ fn ipv4<B: Bytes + ?Sized>(
         .read(offset + offset_of!(Ipv4Hdr, src_addr))
         .ok_or(Unparseable::Truncated)?;
     (key.src, key.dst) = (Address::v4(src), Address::v4(dst));
-    let layout = Layout {
+    Ok(Layout {
         protocol: ip.proto as u16,
-        transport: offset + header_len,
+        transport: frame.forget(offset + header_len),
         end: offset + u16::from_be_bytes(ip.tot_len) as usize,
         later_fragment: u16::from_be_bytes(ip.frags) & 0x1fff != 0,
-    };
-    transport(frame, &layout, key)?;
-    Ok(layout)
+    })
 }
 
 #[inline(always)]
 fn ipv6<B: Bytes + ?Sized>(
     frame: &B,
     offset: usize,
+    features: u32,
     key: &mut PacketKey,
 ) -> Result<Layout, Unparseable> {
     let ip: Ipv6Hdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
@@ -304,21 +345,34 @@ fn ipv6<B: Bytes + ?Sized>(
         .ok_or(Unparseable::Truncated)?;
     (key.src, key.dst) = (Address::v6([s0, s1, s2, s3]), Address::v6([d0, d1, d2, d3]));
     let start = offset + Ipv6Hdr::LEN;
-    let extensions = ipv6_extensions(frame, start, ip.next_hdr)?;
-    let layout = Layout {
+    let extensions = if features & features::TRANSPORT != 0 {
+        ipv6_extensions(frame, start, ip.next_hdr)?
+    } else {
+        Extensions::none(ip.next_hdr)
+    };
+    Ok(Layout {
         protocol: extensions.protocol as u16,
-        transport: start + extensions.len,
+        transport: frame.forget(start + extensions.len),
         end: start + u16::from_be_bytes(ip.payload_len) as usize,
         later_fragment: extensions.later_fragment,
-    };
-    transport(frame, &layout, key)?;
-    Ok(layout)
+    })
 }
 
 struct Extensions {
     len: usize,
     protocol: u8,
     later_fragment: bool,
+}
+
+impl Extensions {
+    #[inline(always)]
+    const fn none(protocol: u8) -> Self {
+        Self {
+            len: 0,
+            protocol,
+            later_fragment: false,
+        }
+    }
 }
 
 /// Walks the extension headers from `start` on, within bounds.
@@ -328,12 +382,9 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
     start: usize,
     first: u8,
 ) -> Result<Extensions, Unparseable> {
-    let mut walk = Extensions {
-        len: 0,
-        protocol: first,
-        later_fragment: false,
-    };
+    let mut walk = Extensions::none(first);
     for _ in 0..IPV6_HEADERS_MAX {
+        walk.len = frame.forget(walk.len);
         let unit = match walk.protocol {
             protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => 8,
             protocol::AUTHENTICATION => 4,
@@ -368,24 +419,21 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
     }
 }
 
-/// Protocol and ports. The headers of TCP, UDP and SCTP all begin with the ports.
+/// The ports, with which the headers of TCP, UDP and SCTP all begin.
 #[inline(always)]
-fn transport<B: Bytes + ?Sized>(
+fn ports<B: Bytes + ?Sized>(
     frame: &B,
     layout: &Layout,
     key: &mut PacketKey,
 ) -> Result<(), Unparseable> {
-    key.protocol = layout.protocol;
     let has_ports = matches!(
         layout.protocol as u8,
         protocol::TCP | protocol::UDP | protocol::SCTP
     );
-    if !has_ports || layout.later_fragment {
-        (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
-        return Ok(());
+    if has_ports && !layout.later_fragment {
+        let header: UdpHdr = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
+        key.src_port = u16::from_be_bytes(header.src) as u32;
+        key.dst_port = u16::from_be_bytes(header.dst) as u32;
     }
-    let header: UdpHdr = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
-    key.src_port = u16::from_be_bytes(header.src) as u32;
-    key.dst_port = u16::from_be_bytes(header.dst) as u32;
     Ok(())
 }

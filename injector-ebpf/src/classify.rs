@@ -1,36 +1,97 @@
 //! Which rule a frame belongs to.
 
-use injector_common::wire::{self, Unparseable};
+use injector_common::{
+    abi::{self, Dimensions, ENTRIES_MAX, Row, SCAN_MAX, features},
+    classify::{self, BitVectors},
+    wire::{self, PacketKey, Unparseable},
+};
 
 use crate::{
     frame::Frame,
-    maps::{KEY, RULES},
+    globals,
+    maps::{DIMENSIONS, GENERATION, KEY, ROWS, RULES},
+    verifier,
 };
 
 /// Stands for "no rule" between [`find_slot`] and its caller.
 const NO_SLOT: u32 = u32::MAX;
 
-/// The slot of the first rule in the direction's table that matches.
+/// The slot of the first rule of the direction that matches.
 #[inline(always)]
-pub fn find_rule(frame: &Frame, raw_ip: bool, table: u32) -> Result<Option<u32>, Unparseable> {
+pub fn find_rule(frame: &Frame, raw_ip: bool, direction: u32) -> Result<Option<u32>, Unparseable> {
     let Some(key) = KEY.get_ptr_mut(0) else {
         return Ok(None);
     };
     // SAFETY: per-CPU, and used only until this function returns.
-    wire::parse(frame, raw_ip, unsafe { &mut *key })?;
-    let slot = find_slot(table);
+    wire::parse(frame, raw_ip, globals::features(), unsafe { &mut *key })?;
+    let slot = find_slot(direction);
     Ok(if slot == NO_SLOT { None } else { Some(slot) })
 }
 
-/// Compares the key with the table's entries.
+/// Looks the key up in the direction's table of the generation that is in force.
 ///
 /// A global function, which the verifier checks once and for itself (Linux 5.6). Inlined, it would
-/// be walked again for each of the many ways through the parser.
+/// be walked again for each of the ways through the parser.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_slot(table: u32) -> u32 {
+extern "C" fn find_slot(direction: u32) -> u32 {
+    let table = abi::table(generation(), direction);
     let (Some(key), Some(rules)) = (KEY.get(0), RULES.get(table)) else {
         return NO_SLOT;
     };
-    rules.find(key).unwrap_or(NO_SLOT)
+    let entry = if globals::uses(features::BIT_VECTORS) && rules.len as usize > SCAN_MAX {
+        search(table, key)
+    } else {
+        rules.scan(key)
+    };
+    match entry {
+        Some(entry) => rules.slots[entry & (ENTRIES_MAX - 1)],
+        None => NO_SLOT,
+    }
+}
+
+#[inline(always)]
+fn search(table: u32, key: &PacketKey) -> Option<usize> {
+    let vectors = Vectors {
+        dimensions: DIMENSIONS.get(table)?,
+        unknown: table as usize,
+    };
+    classify::search(&vectors, globals::features(), key)
+}
+
+/// Read once for each packet, so that rules are replaced all at once.
+#[inline(always)]
+fn generation() -> u32 {
+    if !globals::uses(features::SWAP) {
+        return 0;
+    }
+    match GENERATION.get_ptr(0) {
+        // SAFETY: userspace writes the word whole. Volatile, so that it is read once.
+        Some(generation) => unsafe { generation.read_volatile() },
+        None => 0,
+    }
+}
+
+/// The bit vectors of a table.
+struct Vectors<'a> {
+    dimensions: &'a Dimensions,
+    /// A number of which the verifier knows nothing.
+    unknown: usize,
+}
+
+impl BitVectors for Vectors<'_> {
+    #[inline(always)]
+    fn dimensions(&self) -> &Dimensions {
+        self.dimensions
+    }
+
+    #[inline(always)]
+    fn row(&self, number: u32) -> Option<&Row> {
+        ROWS.get(number)
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        verifier::forget(number, self.unknown)
+    }
 }

@@ -1,7 +1,7 @@
 //! On the pair's far end: the fate of one wire packet.
 
 use injector_common::{
-    abi::{Context, FaultSpec, flags},
+    abi::{Context, FaultSpec, features, flags},
     corrupt::{self, Flip},
     fate::{self, Fate},
     wire::{self, PacketKey},
@@ -21,7 +21,7 @@ pub fn run(skb: Skb) -> i32 {
         record::path(|counters| counters.stray += 1);
         return SHOT;
     };
-    let slot = context.slot();
+    let slot = context.rule().slot();
     let Some(spec) = FAULTS.get(slot) else {
         return SHOT;
     };
@@ -36,10 +36,11 @@ pub fn run(skb: Skb) -> i32 {
     } = fate::decide(spec, split.first + u64::from(split.arrived))
     else {
         record::rule(slot, |counters| counters.dropped += 1);
-        record::leave(slot, 1);
+        record::leave(context.rule(), 1);
         return SHOT;
     };
-    if let Some(draw) = corrupt
+    if globals::uses(features::CORRUPT)
+        && let Some(draw) = corrupt
         && flip(skb, spec, draw)
     {
         record::rule(slot, |counters| counters.corrupted += 1);
@@ -47,7 +48,9 @@ pub fn run(skb: Skb) -> i32 {
     if spec.delays() {
         record::rule(slot, |counters| counters.delayed += 1);
     }
-    if let Some(delay_ns) = duplicate_delay_ns {
+    if globals::uses(features::DUPLICATE)
+        && let Some(delay_ns) = duplicate_delay_ns
+    {
         let undelayed_ns = split.departure_ns - fate::delay_ns(spec, split.first);
         copy(skb, context, undelayed_ns + delay_ns);
     }
@@ -62,7 +65,7 @@ pub fn run(skb: Skb) -> i32 {
 /// Sends a duplicate on its way.
 #[inline(always)]
 fn copy(skb: Skb, context: Context, departure_ns: u64) {
-    let slot = context.slot();
+    let slot = context.rule().slot();
     record::enter(slot, 1, departure_ns);
     let sent = if context.held() {
         skb.carry_ns(departure_ns);
@@ -73,7 +76,7 @@ fn copy(skb: Skb, context: Context, departure_ns: u64) {
     if sent.is_ok() {
         record::rule(slot, |counters| counters.duplicated += 1);
     } else {
-        record::leave(slot, 1);
+        record::leave(context.rule(), 1);
     }
 }
 
@@ -84,13 +87,13 @@ fn flip(skb: Skb, spec: &FaultSpec, draw: u64) -> bool {
     let frame = skb.headers();
     // The pair carries Ethernet, whatever the device does.
     let mut key = PacketKey::default();
-    let Ok(layout) = wire::parse(&frame, false, &mut key) else {
+    let Ok(layout) = wire::parse(&frame, false, features::ALL, &mut key) else {
         return false;
     };
     let Some(flip) = corrupt::choose(&frame, &layout, skb.len() as usize, draw) else {
         return false;
     };
-    if spec.flags & flags::CHECKSUM_VALID == 0 {
+    if !globals::uses(features::CHECKSUM_VALID) || spec.flags & flags::CHECKSUM_VALID == 0 {
         return flip_byte(skb, &flip, true).is_some();
     }
     let Some(checksum) = flip.checksum else {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
 use injector_common::{
-    abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, Split, flags},
+    abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, RuleId, Split, features, flags},
     fate::{self, Touch},
 };
 
@@ -123,7 +123,7 @@ fn has_returned(skb: Skb) -> bool {
     // Should the packet come by again, it is a new one.
     skb.set_cb::<4>(0);
     skb.set_priority(skb.cb::<1>());
-    record::leave(skb.cb::<0>(), skb.wire_packets());
+    record::leave(RuleId::from_word(skb.cb::<0>()), skb.wire_packets());
     true
 }
 
@@ -160,7 +160,7 @@ impl Matched<'_> {
         let Some(first) = record::advance(self.slot, self.packets) else {
             return PASS;
         };
-        if self.spec.flags & flags::SPLIT == 0 {
+        if !self.splits() {
             return self.delay(Lane::Straight, first);
         }
         match foresee::touch(self.spec, first, self.packets) {
@@ -208,10 +208,10 @@ impl Matched<'_> {
         if ahead.packets == 0 {
             return PASS;
         }
-        let lane = if self.spec.flags & flags::SPLIT == 0 {
-            Lane::Straight
-        } else {
+        let lane = if self.splits() {
             Lane::Whole
+        } else {
+            Lane::Straight
         };
         let mut departure = self.departure(0);
         departure.time_ns = departure.time_ns.max(ahead.latest_ns);
@@ -224,6 +224,11 @@ impl Matched<'_> {
         self.skb.carry_ns(departure.time_ns);
         self.skb.set_cb::<3>(self.skb.priority());
         self.lift(lane, departure, count)
+    }
+
+    #[inline(always)]
+    fn splits(self) -> bool {
+        globals::uses(features::SPLIT) && self.spec.flags & flags::SPLIT != 0
     }
 
     #[inline(always)]
@@ -251,7 +256,8 @@ impl Matched<'_> {
         let Self { skb, slot, .. } = self;
         let from_ingress = self.direction == Direction::Ingress;
         let held = departure.time_ns > departure.now_ns;
-        skb.set_cb::<4>(Context::new(slot, from_ingress, held).word());
+        let rule = record::rule_id(slot);
+        skb.set_cb::<4>(Context::new(rule, from_ingress, held).word());
         if globals::raw_ip() && skb.push_ethernet().is_err() {
             return self.fail_open();
         }
@@ -260,7 +266,7 @@ impl Matched<'_> {
             record::rule(slot, count);
             return skb.consume();
         }
-        record::leave(slot, self.packets);
+        record::leave(rule, self.packets);
         if globals::raw_ip() {
             // The Ethernet header cannot be taken off again.
             record::rule(slot, |counters| counters.lost += self.packets);

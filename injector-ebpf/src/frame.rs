@@ -4,6 +4,8 @@ use core::arch::asm;
 
 use injector_common::wire::{Bytes, HEADERS_LEN_MAX, Plain};
 
+use crate::verifier;
+
 /// The linear part of a frame.
 #[derive(Clone, Copy)]
 pub struct Frame {
@@ -36,6 +38,11 @@ impl Bytes for Frame {
         // which the compiler turns into single bytes: the verifier accepts unaligned packet
         // access where the machine has it, and refuses the program elsewhere.
         Some(unsafe { (start as *const T).read() })
+    }
+
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> usize {
+        verifier::forget(offset, self.len())
     }
 }
 

@@ -19,6 +19,8 @@ static RAW_IP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static HAS_FQ: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+static FEATURES: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 static XDP_MODE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static FRAME_LEN_MAX: Global<u32> = Global::new(0);
@@ -63,6 +65,18 @@ pub fn raw_ip() -> bool {
 #[inline(always)]
 pub fn has_fq() -> bool {
     HAS_FQ.load() != 0
+}
+
+/// What the rules make use of.
+#[inline(always)]
+pub fn features() -> u32 {
+    FEATURES.load()
+}
+
+/// Whether the rules make use of any of these features.
+#[inline(always)]
+pub fn uses(features: u32) -> bool {
+    FEATURES.load() & features != 0
 }
 
 /// Whether XDP decides a frame of this length, in a rule that only drops.

@@ -20,6 +20,7 @@ mod put_back;
 mod record;
 mod skb;
 mod stamp;
+mod verifier;
 mod xdp;
 
 use aya_ebpf::{

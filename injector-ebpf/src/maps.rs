@@ -1,4 +1,4 @@
-//! Every map. Userspace sizes those that are indexed by rule to the profile.
+//! Every map. Userspace sizes those that depend on the rules to the profile.
 
 use aya_ebpf::{
     btf_maps,
@@ -6,13 +6,28 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use injector_common::{
-    abi::{FaultSpec, PathCounters, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split},
+    abi::{
+        Dimensions, FaultSpec, PathCounters, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX,
+        Split, TABLES_MAX,
+    },
     wire::PacketKey,
 };
 
-/// The match entries of egress and of ingress.
+/// The generation of rules that is in force.
 #[map]
-pub static RULES: Array<RuleTable> = Array::with_max_entries(2, 0);
+pub static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The match entries of egress and of ingress, in each generation.
+#[map]
+pub static RULES: Array<RuleTable> = Array::with_max_entries(TABLES_MAX, 0);
+
+/// The dimensions of those tables that are searched by bit vectors.
+#[map]
+pub static DIMENSIONS: Array<Dimensions> = Array::with_max_entries(1, 0);
+
+/// The rows to which these dimensions point.
+#[map]
+pub static ROWS: Array<Row> = Array::with_max_entries(1, 0);
 
 /// Where a packet's key lies while rules are compared with it.
 #[map]

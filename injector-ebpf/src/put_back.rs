@@ -50,7 +50,7 @@ fn mark(skb: Skb, context: Context) {
     // on ingress only that program can restore it.
     skb.set_priority(priority);
     skb.set_tstamp(0);
-    skb.set_cb::<0>(context.slot());
+    skb.set_cb::<0>(context.rule().word());
     skb.set_cb::<1>(priority);
     skb.set_cb::<2>(globals::dev_ifindex());
     skb.set_cb::<3>(RETURN_MAGIC[0]);

@@ -9,7 +9,7 @@ use aya_ebpf::{
         bpf_spin_unlock as unlock,
     },
 };
-use injector_common::abi::{self, PathCounters, RuleCounters, RuleState, Split};
+use injector_common::abi::{self, PathCounters, RuleCounters, RuleId, RuleState, Split};
 
 use crate::{
     globals,
@@ -49,6 +49,17 @@ pub fn advance(slot: u32, count: u64) -> Option<u64> {
     }
 }
 
+/// The rule that has `slot`, for its packets to carry.
+#[inline(always)]
+pub fn rule_id(slot: u32) -> RuleId {
+    let state = STATES.get_ptr(slot);
+    // SAFETY: a word, read at once.
+    let epoch = state.map_or(0, |state| unsafe {
+        (&raw const (*state).epoch).read_volatile()
+    });
+    RuleId::new(slot, epoch)
+}
+
 /// Notes that packets have been lifted, to depart at `departure_ns`.
 #[inline(always)]
 pub fn enter(slot: u32, packets: u64, departure_ns: u64) {
@@ -67,8 +78,12 @@ pub fn enter(slot: u32, packets: u64, departure_ns: u64) {
 
 /// Notes that packets are back, or are no more.
 #[inline(always)]
-pub fn leave(slot: u32, packets: u64) {
-    if let Some(state) = STATES.get_ptr_mut(slot) {
+pub fn leave(rule: RuleId, packets: u64) {
+    let Some(state) = STATES.get_ptr_mut(rule.slot()) else {
+        return;
+    };
+    // SAFETY: a word, read at once.
+    if rule.is_of(unsafe { (&raw const (*state).epoch).read_volatile() }) {
         add(state, packets.wrapping_neg());
     }
 }

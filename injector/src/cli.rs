@@ -99,6 +99,7 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   injector run flaky.yaml -i eth0
+  injector run flaky.yaml -i eth0 --watch
   injector run geo-sat -i eth0 --for 10m
   injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
@@ -114,6 +115,9 @@ pub struct Run {
     /// Override the profile's seed
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Swap the rules when the file is saved; an invalid profile leaves the old one in force
+    #[arg(long, requires = "profile")]
+    pub watch: bool,
     /// Print the plan, and touch nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -92,7 +92,9 @@ impl From<datapath::Error> for Failure {
         use datapath::Error;
         let code = match &error {
             Error::NoDevice { .. } | Error::NoNetns { .. } => Code::Conflict,
-            Error::Busy { .. } | Error::ForeignXdp { .. } => Code::Conflict,
+            Error::Busy { .. } | Error::ForeignXdp { .. } | Error::Unprepared { .. } => {
+                Code::Conflict
+            }
             Error::UnsupportedLink { .. } | Error::NotPermitted { .. } | Error::NoFq => {
                 Code::Unsupported
             }

@@ -5,13 +5,21 @@
 
 mod fault;
 mod matching;
+mod needs;
+#[cfg(test)]
+mod reference;
+mod table;
 
 use injector_common::{
-    abi::{self, ENTRIES_MAX, FaultSpec, MatchEntry, RuleTable, flags},
+    abi::{self, ENTRIES_MAX, FaultSpec, MatchEntry},
     random::Stream,
 };
 use thiserror::Error;
 
+pub use self::{
+    needs::Needs,
+    table::{Table, Vectors},
+};
 use crate::profile::{Direction, Profile, Rule};
 
 /// One of the two directions in which packets pass a device.
@@ -28,8 +36,8 @@ impl Hook {
     /// Both, egress first.
     pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
 
-    /// The index of this direction's table in the `RULES` map.
-    pub const fn table(self) -> u32 {
+    /// The number of this direction's table within its generation.
+    pub const fn direction(self) -> u32 {
         match self {
             Self::Egress => abi::EGRESS,
             Self::Ingress => abi::INGRESS,
@@ -81,7 +89,7 @@ pub struct Plan {
 /// Why a profile cannot be worked out.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PlanError {
-    /// The combinations of addresses and ports exceed what the kernel side scans.
+    /// The combinations of addresses and ports exceed what the kernel side holds.
     #[error(
         "the {hook} rules need {entries} match entries, and {ENTRIES_MAX} are available; \
          rule `{rule}` is the first beyond that"
@@ -102,7 +110,7 @@ impl Plan {
         let mut rules: Vec<PlannedRule> = Vec::new();
         for (index, rule) in profile.rules.iter().enumerate() {
             for hook in hooks(rule.direction) {
-                let stream = Stream::new(seed).fork(2 * index as u64 + u64::from(hook.table()));
+                let stream = Stream::new(seed).fork(2 * index as u64 + u64::from(hook.direction()));
                 rules.push(plan_rule(rule, hook, rules.len() as u32, stream));
             }
         }
@@ -148,40 +156,9 @@ impl Plan {
         self.rules.iter().map(longest).max().unwrap_or(0)
     }
 
-    /// Whether any rule acts on single packets, so that super-packets may have to be split.
-    pub fn splits(&self) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.spec.flags & flags::SPLIT != 0)
-    }
-
-    /// The shortest delay of a rule that splits, in ns; `None` where no rule does.
-    pub fn split_delay_min_ns(&self) -> Option<u64> {
-        let splitting = |rule: &&PlannedRule| rule.spec.flags & flags::SPLIT != 0;
-        let delays_ns = self.rules.iter().filter(splitting);
-        delays_ns.map(|rule| rule.spec.delay_min_ns).min()
-    }
-
-    /// Whether XDP could decide any rule.
-    pub fn has_xdp_rules(&self) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.spec.flags & flags::XDP != 0)
-    }
-
-    /// The table of one direction, as it goes into the `RULES` map.
-    pub fn table(&self, hook: Hook) -> Box<RuleTable> {
-        let mut table = Box::new(RuleTable {
-            len: 0,
-            reserved: 0,
-            entries: [MatchEntry::default(); ENTRIES_MAX],
-        });
-        let entries = self.on(hook).flat_map(|rule| &rule.entries);
-        for (place, entry) in table.entries.iter_mut().zip(entries) {
-            *place = *entry;
-            table.len += 1;
-        }
-        table
+    /// The table of one direction, with the slots of its rules counted from `first_slot`.
+    pub fn table(&self, hook: Hook, first_slot: u32) -> Table {
+        Table::new(self.on(hook), first_slot)
     }
 }
 
@@ -199,6 +176,6 @@ fn plan_rule(rule: &Rule, hook: Hook, slot: u32, stream: Stream) -> PlannedRule 
         hook,
         slot,
         spec: fault::spec(rule, hook, stream),
-        entries: matching::entries(&rule.matching, slot),
+        entries: matching::entries(&rule.matching),
     }
 }

@@ -31,7 +31,7 @@ use crate::units::{DurationNs, PortRange, Probability};
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
 pub use self::guard::SIZE_MAX;
-pub use self::load::{load, parse, read, read_stdin};
+pub use self::load::{file_of, load, parse, read, read_stdin};
 pub use self::shape::{LIST_MAX, NAME_CHARS_MAX, RULES_MAX};
 
 /// Faults for the packets of one interface.

@@ -2,10 +2,13 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -24,7 +27,7 @@ pub struct Injector {
     child: Child,
     netns: PathBuf,
     events: Receiver<Event>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Stderr,
     started: Started,
 }
 
@@ -34,6 +37,7 @@ pub struct Injector {
 enum Event {
     Started(Started),
     Counters(Achieved),
+    Reloaded(Reloaded),
     Ended(Ended),
 }
 
@@ -55,6 +59,15 @@ pub struct Attached {
     pub hook: String,
     /// `tcx`, `clsact`, `xdp_native` or `xdp_generic`.
     pub via: String,
+}
+
+/// Other rules have come into force.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reloaded {
+    /// The profile's name.
+    pub profile: String,
+    /// What the former rules had achieved.
+    pub former: Achieved,
 }
 
 /// The last event.
@@ -281,16 +294,14 @@ impl Injector {
         let _ = stdin.write_all(profile.as_bytes());
         drop(stdin);
         let events = read_events(&mut child);
-        let stderr = Some(read_stderr(&mut child));
+        let stderr = Stderr::read(&mut child);
         let started = match events.recv_timeout(PATIENCE) {
             Ok(Event::Started(started)) => started,
             Ok(event) => panic!("the first event is {event:?}"),
             Err(RecvTimeoutError::Timeout) => panic!("injector does not start"),
             Err(RecvTimeoutError::Disconnected) => {
                 let status = child.wait().expect("wait for injector");
-                let stderr = stderr.map_or_else(String::new, |stderr| {
-                    stderr.join().expect("the reader of standard error")
-                });
+                let stderr = stderr.whole();
                 return Err(End {
                     status,
                     ended: None,
@@ -325,6 +336,23 @@ impl Injector {
             Ok(Event::Counters(achieved)) => achieved,
             other => panic!("no counters come, but {other:?}"),
         }
+    }
+
+    /// Waits until other rules have come into force.
+    #[track_caller]
+    pub fn reloaded(&self) -> Reloaded {
+        loop {
+            match self.events.recv_timeout(PATIENCE) {
+                Ok(Event::Reloaded(reloaded)) => return reloaded,
+                Ok(Event::Counters(_)) => {}
+                other => panic!("not reloaded, but {other:?}: {}", self.stderr()),
+            }
+        }
+    }
+
+    /// What it has said on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.so_far()
     }
 
     /// Ends the run by SIGTERM.
@@ -365,9 +393,7 @@ impl Injector {
                 None => thread::sleep(Duration::from_millis(2)),
             }
         };
-        let stderr = self.stderr.take().map_or_else(String::new, |stderr| {
-            stderr.join().expect("the reader of standard error")
-        });
+        let stderr = std::mem::take(&mut self.stderr).whole();
         let ended = self.events.iter().find_map(|event| match event {
             Event::Ended(ended) => Some(ended),
             _ => None,
@@ -408,11 +434,42 @@ fn read_events(child: &mut Child) -> Receiver<Event> {
     events
 }
 
-fn read_stderr(child: &mut Child) -> JoinHandle<String> {
-    let mut stderr = child.stderr.take().expect("a pipe");
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = stderr.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// Standard error, as far as it has come.
+#[derive(Debug, Default)]
+struct Stderr {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stderr {
+    fn read(child: &mut Child) -> Self {
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let text = Arc::new(Mutex::new(String::new()));
+        let so_far = Arc::clone(&text);
+        let reader = thread::spawn(move || {
+            for line in stderr.split(b'\n').map_while(Result::ok) {
+                let mut text = so_far.lock().expect("the text");
+                text.push_str(&String::from_utf8_lossy(&line));
+                text.push('\n');
+            }
+        });
+        Self {
+            text,
+            reader: Some(reader),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().expect("the text").clone()
+    }
+
+    /// All of it, once the process has ended.
+    fn whole(self) -> String {
+        let so_far = Arc::clone(&self.text);
+        if let Some(reader) = self.reader {
+            reader.join().expect("the reader of standard error");
+        }
+        let text = so_far.lock().expect("the text");
+        text.clone()
+    }
 }

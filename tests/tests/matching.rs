@@ -253,29 +253,28 @@ fn what_no_rule_matches_is_counted_and_passes() {
 }
 
 #[test]
-fn each_of_256_rules_is_found() {
+fn each_of_256_and_of_1024_rules_is_found() {
     let lab = Lab::new();
-    let rules: String = (0..256)
-        .map(|i| {
-            let port = 10_000 + i;
-            format!("  - {{name: r{i}, match: {{protocol: udp, dst_port: {port}}}, drop: 100%}}\n")
-        })
-        .collect();
-    let injector = start(&lab.a, &rules);
-    for i in [0, 1, 127, 128, 254, 255] {
-        assert!(!arrives(&lab, Family::V4, 0, 10_000 + i), "rule {i}");
-    }
-    assert!(arrives(&lab, Family::V4, 0, 10_256));
-    let end = injector.stop();
-    for (i, rule) in end.achieved().rules.iter().enumerate() {
-        let expected = if [0, 1, 127, 128, 254, 255].contains(&i) {
-            3
-        } else {
-            0
-        };
-        assert_eq!(
-            (rule.rule.as_str(), rule.matched),
-            (&*format!("r{i}"), expected)
-        );
+    for count in [256, 1024] {
+        let rules: String = (0..count)
+            .map(|i| {
+                let port = 10_000 + i;
+                format!(
+                    "  - {{name: r{i}, match: {{protocol: udp, dst_port: {port}}}, drop: 100%}}\n"
+                )
+            })
+            .collect();
+        let injector = start(&lab.a, &rules);
+        let hit = [0, 1, count / 2 - 1, count / 2, count - 2, count - 1];
+        for i in hit {
+            assert!(!arrives(&lab, Family::V4, 0, 10_000 + i), "rule {i}");
+        }
+        assert!(arrives(&lab, Family::V4, 0, 10_000 + count));
+        let end = injector.stop();
+        for (i, rule) in (0..).zip(&end.achieved().rules) {
+            let expected = if hit.contains(&i) { 3 } else { 0 };
+            let name: &str = &format!("r{i}");
+            assert_eq!((rule.rule.as_str(), rule.matched), (name, expected));
+        }
     }
 }

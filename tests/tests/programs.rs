@@ -3,17 +3,17 @@
 
 use aya::{
     Ebpf, TestRun as _,
-    maps::{Array, MapData},
+    maps::{Array, MapData, PerCpuArray},
     programs::{SchedClassifier, TestRunOptions, Xdp},
 };
 use etherparse::PacketBuilder;
 use injector::{
     datapath::object::{self, Specialisation},
-    plan::{Hook, Plan},
+    plan::{Hook, Needs, Plan},
     profile,
 };
 use injector_common::{
-    abi::{self, FaultSpec, XdpMode, flags, maps, programs},
+    abi::{self, FaultSpec, RuleCounters, XdpMode, features, flags, maps, programs},
     corrupt,
     fate::{self, Fate, Touch},
     random::Stream,
@@ -46,6 +46,7 @@ fn load(text: &str, seed: u64) -> (Plan, Ebpf) {
         has_fq: true,
         xdp: XdpMode::Generic,
         frame_len_max: 1522,
+        needs: Needs::of([&plan]),
     };
     let mut ebpf = object::load(&plan, special).unwrap();
     let mut control: Array<&mut MapData, u64> =
@@ -237,7 +238,7 @@ fn frames_with_checksums(payload: &[u8]) -> Vec<Vec<u8>> {
 /// Sums the transport layer as a receiver does (RFC 1071): with pseudo-header, to all ones.
 fn checksum_is_valid(frame: &[u8]) -> bool {
     let mut key = PacketKey::default();
-    let layout = wire::parse(frame, false, &mut key).unwrap();
+    let layout = wire::parse(frame, false, features::ALL, &mut key).unwrap();
     let mut bytes = frame[layout.transport..layout.end].to_vec();
     let length = bytes.len() as u16;
     let is_v4 = key.ethertype == wire::ethertype::IPV4;
@@ -343,7 +344,8 @@ fn frames_that_no_rule_matches_pass_unchanged() {
           - {direction: both, match: {protocol: udp, dst: 192.0.2.77, dst_port: 9}, drop: 100%}
           - {direction: both, match: {src: '2001:db8:77::/64', src_port: [7, 100-200]}, drop: 50%}";
     let (plan, ebpf) = load(text, 1);
-    let tables = Hook::ALL.map(|hook| plan.table(hook));
+    let used = Needs::of([&plan]).features;
+    let table = plan.table(Hook::Egress, 0);
     let xdp: &Xdp = ebpf.program(programs::XDP).unwrap().try_into().unwrap();
     let hooks: [&SchedClassifier; 2] = [programs::DIVERT_EGRESS, programs::DIVERT_INGRESS]
         .map(|name| ebpf.program(name).unwrap().try_into().unwrap());
@@ -355,8 +357,8 @@ fn frames_that_no_rule_matches_pass_unchanged() {
     for _ in 0..count {
         let frame = frames.frame();
         let mut key = PacketKey::default();
-        match wire::parse(&frame[..], false, &mut key) {
-            Ok(_) if tables[0].find(&key).is_some() => continue,
+        match wire::parse(&frame[..], false, used, &mut key) {
+            Ok(_) if table.find(used, &key).is_some() => continue,
             Ok(_) => {}
             Err(_) => unparseable += 1,
         }
@@ -382,6 +384,106 @@ fn frames_that_no_rule_matches_pass_unchanged() {
         "{unparseable}: the frames must be bad enough"
     );
     assert!(plan.rules[0].spec.flags & flags::SPLIT != 0);
+}
+
+/// Rules in several shapes, each with one rule that matches `frame_of` the same number.
+fn many_rules() -> String {
+    let mut text = "name: many\nrules:\n".to_owned();
+    for i in 0..RULES {
+        let (high, low) = (i >> 8, i & 255);
+        let conditions = match i % 4 {
+            0 => format!("protocol: udp, dst: 10.{high}.{low}.0/24"),
+            1 => format!("dst: \"2001:db8:{i:x}::/48\", src_port: {i}"),
+            2 => format!(
+                "protocol: udp, dst_port: {}-{}",
+                20_000 + 4 * i,
+                20_003 + 4 * i
+            ),
+            _ => format!("src: 10.{high}.{low}.7, dst: 11.{high}.{low}.7, dst_port: {i}"),
+        };
+        text += &format!("  - {{match: {{{conditions}}}}}\n");
+    }
+    text
+}
+
+const RULES: usize = 1024;
+
+fn frame_of(i: usize) -> Vec<u8> {
+    let (high, low) = ((i >> 8) as u8, i as u8);
+    let (mut src, mut dst, mut ports) = ([172, 16, 0, 1], [172, 16, 0, 2], (3, 4));
+    match i % 4 {
+        0 => dst = [10, high, low, 99],
+        1 => ports = (i as u16, 9),
+        2 => ports = (1, (20_003 + 4 * i) as u16),
+        _ => (src, dst, ports) = ([10, high, low, 7], [11, high, low, 7], (1, i as u16)),
+    }
+    let eth = PacketBuilder::ethernet2([2; 6], [4; 6]);
+    let mut v6 = [0; 16];
+    v6[..6].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8, high, low]);
+    let ip = match i % 4 {
+        1 => eth.ipv6([1; 16], v6, 64),
+        _ => eth.ipv4(src, dst, 64),
+    };
+    let mut frame = Vec::new();
+    let udp = ip.udp(ports.0, ports.1);
+    udp.write(&mut frame, &[0; 50]).unwrap();
+    frame
+}
+
+#[test]
+fn each_of_1024_rules_is_found_in_the_kernel() {
+    let (plan, ebpf) = load(&many_rules(), 1);
+    let needs = Needs::of([&plan]);
+    let table = plan.table(Hook::Egress, 0);
+    let program = ebpf.program(programs::DIVERT_EGRESS).unwrap();
+    let program: &SchedClassifier = program.try_into().unwrap();
+    let counters = ebpf.map(maps::RULE_COUNTERS).unwrap();
+    let counters: PerCpuArray<&MapData, RuleCounters> = counters.try_into().unwrap();
+    for i in 0..RULES {
+        let (frame, mut key) = (frame_of(i), PacketKey::default());
+        wire::parse(&frame[..], false, needs.features, &mut key).unwrap();
+        assert_eq!(table.find(needs.features, &key), Some(i as u32));
+        test_run(program, &frame, &mut vec![0; frame.len() + 64]);
+        let matched = counters.get(&(i as u32), 0).unwrap();
+        let matched: u64 = matched.iter().map(|counters| counters.matched).sum();
+        assert_eq!(matched, 1, "rule {i}");
+    }
+}
+
+#[test]
+fn parsing_only_as_far_as_rules_look_changes_no_match() {
+    let profiles = [
+        "{protocol: arp}",
+        "{protocol: ip}",
+        "{src: 10.0.0.0/8}",
+        "{dst_port: 2000}",
+        "{protocol: udp, dst_port: 1000-3000}",
+        "{dst: '202::/16'}",
+        "{protocol: 58}",
+        "{}",
+    ];
+    let mut frames = Frames {
+        stream: Stream::new(seed()),
+        next: 0,
+    };
+    for conditions in profiles {
+        let text = format!("name: test\nrules: [{{match: {conditions}}}]");
+        let plan = Plan::new(&profile::parse("test", &text).unwrap(), 1).unwrap();
+        let (used, table) = (Needs::of([&plan]).features, plan.table(Hook::Egress, 0));
+        let mut parsed = 0;
+        for _ in 0..5_000 {
+            let (frame, mut whole, mut short) =
+                (frames.frame(), Default::default(), Default::default());
+            if wire::parse(&frame[..], false, features::ALL, &mut whole).is_err() {
+                continue;
+            }
+            parsed += 1;
+            let result = wire::parse(&frame[..], false, used, &mut short);
+            assert!(result.is_ok(), "{conditions}: {frame:02x?}");
+            assert_eq!(table.find(used, &short), table.find(features::ALL, &whole));
+        }
+        assert!(parsed > 1_000, "{parsed}: the frames must be good enough");
+    }
 }
 
 fn test_run<'a, P>(program: &P, frame: &'a [u8], out: &'a mut [u8]) -> (u32, usize)

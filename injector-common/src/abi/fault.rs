@@ -65,8 +65,9 @@ pub struct bpf_spin_lock {
 pub struct RuleState {
     /// Guards the rest.
     pub lock: bpf_spin_lock,
-    /// Keeps the index aligned.
-    pub reserved: u32,
+    /// Which of the rules that have had this slot the counts are of, modulo
+    /// [`EPOCHS`](super::EPOCHS).
+    pub epoch: u32,
     /// Index of the next wire packet that matches, counting from 0.
     pub next: u64,
     /// Wire packets on their way: lifted, and not yet back on the device. Not under the lock, but

@@ -1,8 +1,11 @@
+use super::EPOCHS;
+
 /// Marks, together with the device's index, a packet that has been put back: the last two words of
 /// `__sk_buff.cb`, which the kernel leaves alone between the redirect and the device's hook.
 pub const RETURN_MAGIC: [u32; 2] = [0x696e_6a65, 0x6374_6f72];
 
-/// What a packet carries through the pair in `cb[4]`: which rule, which direction.
+/// What a packet carries through the pair in `cb[4]`: which rule, which direction, whether it has to
+/// wait.
 ///
 /// The word lives in the part of `skb->cb` that neither segmentation nor fq writes; the pair is
 /// private, so 16 bits of signature suffice to tell a stray packet.
@@ -14,14 +17,14 @@ impl Context {
     const SIGNATURE_MASK: u32 = 0xffff << 16;
     const INGRESS: u32 = 1 << 15;
     const HELD: u32 = 1 << 14;
-    const SLOT_MASK: u32 = (1 << 14) - 1;
+    const RULE_MASK: u32 = (1 << 14) - 1;
 
-    /// The context of a packet that the rule in `slot` matched.
+    /// The context of a packet of `rule`.
     #[inline(always)]
-    pub const fn new(slot: u32, ingress: bool, held: bool) -> Self {
+    pub const fn new(rule: RuleId, ingress: bool, held: bool) -> Self {
         let direction = if ingress { Self::INGRESS } else { 0 };
         let held = if held { Self::HELD } else { 0 };
-        Self(Self::SIGNATURE | direction | held | (slot & Self::SLOT_MASK))
+        Self(Self::SIGNATURE | direction | held | (rule.0 & Self::RULE_MASK))
     }
 
     /// Reads `cb[4]`; `None` where the packet is not ours.
@@ -40,10 +43,10 @@ impl Context {
         self.0
     }
 
-    /// The rule's slot.
+    /// The rule.
     #[inline(always)]
-    pub const fn slot(self) -> u32 {
-        self.0 & Self::SLOT_MASK
+    pub const fn rule(self) -> RuleId {
+        RuleId(self.0 & Self::RULE_MASK)
     }
 
     /// Whether the packet was lifted from the ingress path.
@@ -59,8 +62,44 @@ impl Context {
     }
 }
 
-// Every slot fits beside the flags.
-const _: () = assert!(super::SLOTS_MAX <= Context::SLOT_MASK + 1);
+// Every rule fits beside the flags.
+const _: () = assert!(super::SLOTS_MAX * EPOCHS <= Context::RULE_MASK + 1);
+
+/// A rule, as its packets know it: a slot, and which of the rules that have had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleId(u32);
+
+impl RuleId {
+    /// The rule that has `slot` in `epoch`.
+    #[inline(always)]
+    pub const fn new(slot: u32, epoch: u32) -> Self {
+        Self(slot * EPOCHS + epoch % EPOCHS)
+    }
+
+    /// Reads what [`word`](Self::word) gave.
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// As a word.
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        self.0
+    }
+
+    /// Its slot in the maps that are indexed by rule.
+    #[inline(always)]
+    pub const fn slot(self) -> u32 {
+        self.0 / EPOCHS
+    }
+
+    /// Whether the slot is still its own in `epoch`.
+    #[inline(always)]
+    pub const fn is_of(self, epoch: u32) -> bool {
+        self.0 % EPOCHS == epoch % EPOCHS
+    }
+}
 
 /// What the segments of a super-packet have in common while they cross the pair that splits them. NAPI
 /// leaves only `cb[3]` and `cb[4]` alone, so that they carry its place in the map.
@@ -86,10 +125,15 @@ mod tests {
     fn a_context_survives_the_trip_through_its_word() {
         for (ingress, held) in [(false, false), (false, true), (true, false), (true, true)] {
             for slot in [0, 1, 255, super::super::SLOTS_MAX - 1] {
-                let word = Context::new(slot, ingress, held).word();
-                let context = Context::from_word(word).unwrap();
-                let read = (context.slot(), context.ingress(), context.held());
-                assert_eq!(read, (slot, ingress, held));
+                for epoch in 0..EPOCHS {
+                    let rule = RuleId::new(slot, epoch);
+                    let word = Context::new(rule, ingress, held).word();
+                    let context = Context::from_word(word).unwrap();
+                    let read = (context.rule(), context.ingress(), context.held());
+                    assert_eq!(read, (rule, ingress, held));
+                    assert_eq!(rule.slot(), slot);
+                    assert!(rule.is_of(epoch + EPOCHS) && !rule.is_of(epoch + 1));
+                }
             }
         }
         assert_eq!(Context::from_word(0), None);

@@ -1,6 +1,7 @@
-use super::{ENTRIES_MAX, record};
+use super::{ENTRIES_MAX, SCAN_MAX, record};
+use crate::dimension;
 
-/// One way to match a packet, and the slot of the rule that it belongs to.
+/// One way to match a packet.
 ///
 /// A condition that is absent has a zero mask or a full range, so that matching is one branch-free
 /// expression, which the verifier follows once for each entry.
@@ -9,7 +10,7 @@ use super::{ENTRIES_MAX, record};
 pub struct MatchEntry {
     /// Source address in network order, IPv4 mapped into IPv6 (RFC 4291 §2.5.5.2).
     pub src: [u64; 2],
-    /// Bits of [`Self::src`] that count.
+    /// Bits of [`Self::src`] that count: in each half a prefix.
     pub src_mask: [u64; 2],
     /// Destination address.
     pub dst: [u64; 2],
@@ -25,30 +26,73 @@ pub struct MatchEntry {
     pub dst_port_span: u32,
     /// EtherType in host order, behind VLAN tags.
     pub ethertype: u16,
-    /// Bits of [`Self::ethertype`] that count.
+    /// Bits of [`Self::ethertype`] that count: all or none.
     pub ethertype_mask: u16,
     /// IP protocol number.
     pub protocol: u16,
-    /// Bits of [`Self::protocol`] that count.
+    /// Bits of [`Self::protocol`] that count: all or none.
     pub protocol_mask: u16,
-    /// Slot of the rule in the maps that are indexed by rule.
-    pub slot: u32,
-    /// Keeps the size a multiple of 8.
-    pub reserved: u32,
 }
-record!(MatchEntry, size: 96, align: 8);
+record!(MatchEntry, size: 88, align: 8);
 
-/// The match entries of one direction, in the order of the rules.
+/// The match entries of one direction, in the order of the rules: the first that matches wins.
 #[repr(C)]
 #[derive(Clone, Debug)]
 pub struct RuleTable {
-    /// Entries in use.
+    /// How many there are. Up to [`SCAN_MAX`] are compared one by one; more are found by
+    /// [bit vectors](Dimension).
     pub len: u32,
     /// Keeps the entries aligned.
     pub reserved: u32,
-    /// The entries; the first that matches wins.
-    pub entries: [MatchEntry; ENTRIES_MAX],
+    /// The entries, where they are compared one by one.
+    pub entries: [MatchEntry; SCAN_MAX],
+    /// The slot of each entry's rule in the maps that are indexed by rule.
+    pub slots: [u32; ENTRIES_MAX],
 }
 
 impl Copy for RuleTable {}
-record!(RuleTable, size: 8 + ENTRIES_MAX * 96, align: 8);
+record!(RuleTable, size: 8 + SCAN_MAX * 88 + ENTRIES_MAX * 4, align: 8);
+
+/// Most places where the set of matching entries changes along one dimension: the first value and
+/// the one behind the last of each entry.
+pub const BOUNDS_MAX: usize = 2 * ENTRIES_MAX;
+
+/// One dimension of a table, cut into intervals in which the same entries match.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Dimension {
+    /// Bounds in use.
+    pub len: u32,
+    /// The largest power of two in `len`; 0 without bounds.
+    pub step: u32,
+    /// Where intervals begin, but for the first, which begins at 0: ascending.
+    pub bounds: [u64; BOUNDS_MAX],
+    /// The number of each interval's row in [`maps::ROWS`](super::maps::ROWS). One more than bounds
+    /// are in use, and room for any index below a power of two.
+    pub rows: [u32; 2 * BOUNDS_MAX],
+}
+
+/// All dimensions of a table, used or not.
+#[repr(C)]
+#[derive(Clone, Debug)]
+pub struct Dimensions(pub [Dimension; dimension::COUNT]);
+
+impl Copy for Dimensions {}
+record!(Dimensions, size: dimension::COUNT * (8 + BOUNDS_MAX * 16), align: 8);
+
+/// Words of a row.
+pub const ROW_WORDS: usize = ENTRIES_MAX / 64;
+
+/// Which entries of a table match in one interval of one dimension: entry i is bit `i % 64` of word
+/// `i / 64`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// Which words are not 0: word i is bit i.
+    pub summary: u64,
+    /// The entries.
+    pub words: [u64; ROW_WORDS],
+}
+record!(Row, size: 8 + ROW_WORDS * 8, align: 8);
+// The summary has a bit for each word.
+const _: () = assert!(ROW_WORDS <= 64 && ROW_WORDS.is_power_of_two());

@@ -33,7 +33,7 @@ use crate::{
     },
     error::{Code, Failure},
     observe::report::Achieved,
-    plan::Plan,
+    plan::{Needs, Plan},
     profile::{self, Profile},
 };
 
@@ -188,7 +188,13 @@ impl Show<'_> {
     ) -> Result<(Measured, Snapshot), Failure> {
         const STEP: Duration = Duration::from_millis(50);
         let near = path.netns(End::Near);
-        let mut session = Session::start(&near, DEVICE, self.plan, Options::default())?;
+        let mut session = Session::start(
+            &near,
+            DEVICE,
+            self.plan,
+            Needs::of([self.plan]),
+            Options::default(),
+        )?;
         let measured = thread::scope(|scope| {
             let measuring = scope.spawn(|| measure::measure(setting, "under the faults", progress));
             let mut steps: u128 = 0;

@@ -19,7 +19,7 @@ use crate::{
         format::{self, table},
         report::Asked,
     },
-    plan::{Hook, Plan, PlannedRule},
+    plan::{Hook, Needs, Plan, PlannedRule},
 };
 
 /// What a run would do.
@@ -50,12 +50,19 @@ pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
     };
-    show(&plan, &args.interface, options, global)
+    let needs = Needs::of([&plan]);
+    show(&plan, &needs, &args.interface, options, global)
 }
 
 /// Prints what a run would do.
-pub(super) fn show(plan: &Plan, device: &str, options: Options, global: &Global) -> Outcome {
-    let answer = answer(plan, device, options, global)?;
+pub(super) fn show(
+    plan: &Plan,
+    needs: &Needs,
+    device: &str,
+    options: Options,
+    global: &Global,
+) -> Outcome {
+    let answer = answer(plan, needs, device, options, global)?;
     if global.json {
         print_json(&answer)?;
         return Ok(0);
@@ -66,17 +73,24 @@ pub(super) fn show(plan: &Plan, device: &str, options: Options, global: &Global)
 /// Says what a run is about to do.
 pub(super) fn say(
     plan: &Plan,
+    needs: &Needs,
     device: &str,
     options: Options,
     global: &Global,
 ) -> Result<(), Failure> {
-    let answer = answer(plan, device, options, global)?;
+    let answer = answer(plan, needs, device, options, global)?;
     global.say(text(&answer));
     Ok(())
 }
 
 /// Works out what a run would do, having looked at the device only.
-fn answer(plan: &Plan, device: &str, options: Options, global: &Global) -> Result<Answer, Failure> {
+fn answer(
+    plan: &Plan,
+    needs: &Needs,
+    device: &str,
+    options: Options,
+    global: &Global,
+) -> Result<Answer, Failure> {
     let netns = global.netns();
     let target = netns.run(|| Target::find(&Netlink::open()?, &netns, device))?;
     Ok(Answer {
@@ -85,7 +99,7 @@ fn answer(plan: &Plan, device: &str, options: Options, global: &Global) -> Resul
         seed: plan.seed,
         device: device.to_owned(),
         ifindex: target.link.index,
-        steps: steps(plan, &target, &netns, options),
+        steps: steps(plan, needs, &target, &netns, options),
         rules: plan.rules.iter().map(describe).collect(),
     })
 }
@@ -112,7 +126,13 @@ fn way(spec: u32) -> &'static str {
 }
 
 /// Every change, in order. A run undoes them in reverse.
-fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<String> {
+fn steps(
+    plan: &Plan,
+    needs: &Needs,
+    target: &Target,
+    netns: &Netns,
+    options: Options,
+) -> Vec<String> {
     let device = &target.link.name;
     let Names { near, far } = Names::split(target.link.index);
     let mut steps = vec![
@@ -121,13 +141,13 @@ fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<S
             "on {near}: gro, tso, gso and tx-checksumming off, gso_max_segs 1; on {far}: gro off"
         ),
     ];
-    if plan.splits() {
+    if needs.splits() {
         let Names { near, far } = Names::whole(target.link.index);
         steps.push(format!(
             "in {netns}: create the veth pair {near}, {far} likewise; on both: gro off"
         ));
     }
-    let fq = pair::fq_options(plan.delay_max_ns());
+    let fq = pair::fq_options(needs.delay_max_ns);
     let optional = if plan.delay_max_ns() == 0 {
         ", where the kernel has it"
     } else {
@@ -143,14 +163,14 @@ fn steps(plan: &Plan, target: &Target, netns: &Netns, options: Options) -> Vec<S
             "on {device}: accept_local and route_localnet 1 (IPv4)"
         ));
     }
-    if options.uses_xdp(plan, target) {
+    if options.uses_xdp(needs, target) {
         steps.push(format!("on {device}: XDP program on ingress"));
     }
     let framing = match target.framing {
         Framing::Ethernet => "",
         Framing::RawIp => ", which has no Ethernet header: one is added for the way",
     };
-    for hook in Hook::ALL.into_iter().filter(|hook| plan.uses(*hook)) {
+    for hook in Hook::ALL.into_iter().filter(|hook| needs.uses(*hook)) {
         let entries: usize = plan.on(hook).map(|rule| rule.entries.len()).sum();
         steps.push(format!(
             "on {device}{framing}: {hook} program ({}), {entries} match entries",

@@ -3,12 +3,14 @@
 mod child;
 mod play;
 mod signals;
+mod watch;
 
 use serde::Serialize;
 
 use self::{
     play::{Ending, Played, Player},
     signals::{Signals, Told},
+    watch::Watch,
 };
 use super::{Outcome, load_profile, plan, print_json_line, quick, work_out};
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
         format,
         report::{self, Achieved},
     },
-    plan::Plan,
+    plan::{Needs, Plan},
     profile::Profile,
 };
 
@@ -42,6 +44,14 @@ enum Event<'a> {
         #[serde(flatten)]
         achieved: &'a Achieved,
     },
+    /// Other rules are in force, since the file was saved.
+    Reloaded {
+        elapsed_ms: u64,
+        profile: &'a str,
+        seed: u64,
+        /// What the former rules had achieved.
+        former: &'a Achieved,
+    },
     /// Everything is undone.
     Ended {
         reason: &'static str,
@@ -52,36 +62,42 @@ enum Event<'a> {
 }
 
 pub(super) fn run(args: &Run, global: &Global) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Before the file is read, so that no change of it is missed.
+    let watch = match &args.profile {
+        Some(profile) if args.watch => Some(Watch::new(profile, &runtime)?),
+        _ => None,
+    };
     let profile = choose_profile(args, global)?;
     let plan = work_out(&profile, args.seed)?;
+    let needs = if args.watch {
+        Needs::ANY
+    } else {
+        Needs::of([&plan])
+    };
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
     };
     if args.dry_run {
-        return plan::show(&plan, &args.interface, options, global);
+        return plan::show(&plan, &needs, &args.interface, options, global);
     }
     if global.verbose {
-        plan::say(&plan, &args.interface, options, global)?;
+        plan::say(&plan, &needs, &args.interface, options, global)?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let mut signals = Signals::install(&runtime)?;
-    let session = Session::start(&global.netns(), &args.interface, &plan, options)?;
+    let session = Session::start(&global.netns(), &args.interface, &plan, needs, options)?;
     announce(&plan, args, &session, global)?;
-    let rules: Vec<RecordedRule> = plan.rules.iter().map(Into::into).collect();
-    let player = Player {
-        args,
-        global,
-        rules: &rules,
-    };
+    let player = Player { args, global };
     let Played {
         session,
         mut ending,
         command,
-    } = runtime.block_on(player.play(session, &mut signals))?;
+    } = runtime.block_on(player.play(session, &mut signals, watch))?;
     let reason = ending.reason();
+    let rules = session.rules().to_vec();
     let last = stop(session, &signals, global)?;
     runtime.block_on(play::end_command(command, &mut ending))?;
     report_end(reason, &ending, &rules, &last, global)?;

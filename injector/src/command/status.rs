@@ -77,7 +77,7 @@ fn read(record: &Record) -> Result<Option<Snapshot>, Failure> {
     let Some(ids) = record.maps else {
         return Ok(None);
     };
-    Ok(Some(Counters::open(ids)?.read(record.rules.len())?))
+    Ok(Some(Counters::open(ids)?.read(record.slots())?))
 }
 
 fn text(run: &Run) -> String {

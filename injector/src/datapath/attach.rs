@@ -12,7 +12,7 @@ use aya::{
     sys::SyscallError,
 };
 use clap::ValueEnum;
-use injector_common::abi::{XdpMode, programs};
+use injector_common::abi::{XdpMode, features, programs};
 
 use super::{
     Error, Result,
@@ -24,7 +24,7 @@ use super::{
     target::{Framing, Target},
     undo::Undo,
 };
-use crate::plan::{Hook, Plan};
+use crate::plan::{Hook, Needs};
 
 /// Which way of attaching to the tc hooks to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -230,8 +230,8 @@ fn is_unsupported(error: &ProgramError) -> bool {
 /// On software devices XDP costs everybody: native XDP on a veth device takes segmentation offload
 /// from its peer, and generic XDP makes every super-packet linear, whether a rule matches or not.
 /// `Auto` therefore asks for it on NICs only.
-pub(super) fn xdp_mode(plan: &Plan, target: &Target, policy: XdpPolicy) -> XdpMode {
-    if !plan.has_xdp_rules() || target.framing == Framing::RawIp {
+pub(super) fn xdp_mode(needs: &Needs, target: &Target, policy: XdpPolicy) -> XdpMode {
+    if needs.features & features::XDP == 0 || target.framing == Framing::RawIp {
         return XdpMode::Off;
     }
     match policy {

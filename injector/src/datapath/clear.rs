@@ -81,12 +81,7 @@ fn stop(record: &Record) -> Result<()> {
         Err(nix::Error::ESRCH) => return Ok(()),
         Err(errno) => return Err(refused(errno)),
     }
-    let longest = record
-        .rules
-        .iter()
-        .map(|rule| rule.delay_min_ns + rule.delay_span_ns)
-        .max();
-    let end = Instant::now() + Duration::from_nanos(longest.unwrap_or(0)) + MARGIN;
+    let end = Instant::now() + Duration::from_nanos(record.delay_max_ns) + MARGIN;
     while Instant::now() < end {
         let alive = journal::records(record.netns)
             .iter()

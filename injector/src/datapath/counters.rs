@@ -1,8 +1,11 @@
 //! Reading what the programs count.
 
+use std::ops::Range;
+
 use aya::{
     Pod,
-    maps::{Array, Map, MapData, PerCpuArray},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
 };
 use injector_common::abi::{PathCounters, RuleCounters, RuleState};
 use serde::{Deserialize, Serialize};
@@ -73,23 +76,39 @@ impl Counters {
         self.ids
     }
 
-    /// Sums over all CPUs.
-    pub fn read(&self, rules: usize) -> Result<Snapshot> {
+    /// Sums over all CPUs, for the rules in these slots.
+    pub fn read(&self, slots: Range<u32>) -> Result<Snapshot> {
         Ok(Snapshot {
-            rules: (0..rules as u32)
+            rules: slots
+                .clone()
                 .map(|slot| sum(&self.rules, slot))
                 .collect::<Result<_>>()?,
             path: sum(&self.path, 0)?,
-            in_flight: self.in_flight(rules)?,
+            in_flight: self.in_flight(slots)?,
         })
     }
 
-    /// Wire packets on their way.
-    pub(super) fn in_flight(&self, rules: usize) -> Result<u64> {
-        (0..rules as u32)
+    /// Wire packets of the rules in these slots that are on their way.
+    pub(super) fn in_flight(&self, slots: Range<u32>) -> Result<u64> {
+        slots
             .map(|slot| self.states.get(&slot, 0).map(|state| state.in_flight))
             .sum::<std::result::Result<_, _>>()
             .map_err(|error| Error::ebpf("read the rules' states", &error))
+    }
+
+    /// Sets the counters of the rules in these slots to 0.
+    pub(super) fn clear(&mut self, slots: Range<u32>) -> Result<()> {
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Error::ebpf("clear the counters", error);
+        let cpus = nr_cpus().map_err(|(_, error)| failed(&error))?;
+        for slot in slots {
+            let zeroes = PerCpuValues::try_from(vec![RuleCounters::default(); cpus]);
+            let zeroes = zeroes.map_err(|error| failed(&error))?;
+            self.rules
+                .set(slot, zeroes, 0)
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 }
 

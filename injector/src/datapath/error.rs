@@ -35,6 +35,14 @@ pub enum Error {
     /// The kernel has no sch_fq.
     #[error("this kernel has no fq queueing discipline, which holds delayed packets")]
     NoFq,
+    /// A plan needs what the run was not started for.
+    #[error("profile `{profile}` has {what}, for which this run was not started")]
+    Unprepared {
+        /// The plan's profile.
+        profile: String,
+        /// What the run lacks.
+        what: &'static str,
+    },
     /// Another run has the device.
     #[error("interface `{device}` is in use by injector (pid {pid}, profile `{profile}`)")]
     Busy {
@@ -144,6 +152,7 @@ impl Error {
             Self::Busy { device, .. } => {
                 Some(format!("stop it first: `injector clear -i {device}`"))
             }
+            Self::Unprepared { .. } => Some("end the run, and start it with this profile".into()),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),
             Self::ForeignXdp { device } => Some(format!(
                 "see it with `bpftool net show dev {device}`; `--xdp off` decides at the tc hook \

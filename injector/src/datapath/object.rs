@@ -2,13 +2,16 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, Map, MapData},
+    maps::{Array, Map, MapData, MapError},
     programs::{Program, ProgramError},
 };
-use injector_common::abi::{FaultSpec, RuleTable, XdpMode, globals, maps, programs};
+use injector_common::abi::{
+    self, Dimensions, EPOCHS, FaultSpec, Row, RuleState, RuleTable, XdpMode, features, globals,
+    maps, programs,
+};
 
 use super::{Error, Result, counters::Counters, loader};
-use crate::plan::{Hook, Plan};
+use crate::plan::{Hook, Needs, Plan, Table};
 
 /// Built by `build.rs` from `injector-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
@@ -36,12 +39,14 @@ pub struct Specialisation {
     pub xdp: XdpMode,
     /// The longest frame that is one packet on the device's wire.
     pub frame_len_max: u32,
+    /// What the plans that may come into force make use of.
+    pub needs: Needs,
 }
 
-/// Creates the maps, fills them, and loads the programs that the plan needs. All of them at once:
-/// maps can be taken out of the object only when no program is still to be tied to them.
+/// Creates the maps, fills them, and loads the programs that are needed. All of them at once: maps
+/// can be taken out of the object only when no program is still to be tied to them.
 pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
-    let slots = plan.rules.len().max(1) as u32;
+    let needs = &special.needs;
     // One more is being written.
     let ring = (special.splits_max + 1).next_power_of_two();
     let constants = [
@@ -52,6 +57,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         (globals::SPLITS_MASK, ring - 1),
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
+        (globals::FEATURES, needs.features),
         (globals::XDP_MODE, special.xdp as u32),
         (globals::FRAME_LEN_MAX, special.frame_len_max),
     ];
@@ -59,22 +65,22 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }
-    for map in [maps::FAULTS, maps::STATES, maps::RULE_COUNTERS] {
-        loader.map_max_entries(map, slots);
+    for (map, elements) in sizes(needs) {
+        loader.map_max_entries(map, elements.max(1));
     }
     loader.map_max_entries(maps::SPLITS, processors()? * ring);
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
-    fill(&mut ebpf, plan)?;
+    fill(&mut ebpf, plan, needs, 0)?;
     let mut names = vec![programs::STAMP, programs::RETURN];
     names.extend(
         Hook::ALL
             .into_iter()
-            .filter(|hook| plan.uses(*hook))
+            .filter(|hook| needs.uses(*hook))
             .map(divert_program),
     );
-    if plan.splits() {
+    if needs.splits() {
         names.extend([programs::DECIDE, programs::JOIN]);
     }
     if special.has_napi {
@@ -85,6 +91,25 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     }
     loader::load_programs(&mut ebpf, &names)?;
     Ok(ebpf)
+}
+
+/// How many elements the maps have that depend on the rules.
+fn sizes(needs: &Needs) -> [(&'static str, u32); 6] {
+    let tables = abi::table(needs.generations(), 0);
+    let slots = needs.generations() * needs.slots;
+    let searched = if needs.features & features::BIT_VECTORS == 0 {
+        0
+    } else {
+        tables
+    };
+    [
+        (maps::RULES, tables),
+        (maps::DIMENSIONS, searched),
+        (maps::ROWS, searched * needs.rows),
+        (maps::FAULTS, slots),
+        (maps::STATES, slots),
+        (maps::RULE_COUNTERS, slots),
+    ]
 }
 
 /// The program for the device's hook.
@@ -128,19 +153,63 @@ pub(super) fn load_smallest() -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-fn fill(ebpf: &mut Ebpf, plan: &Plan) -> Result<()> {
-    let failed = |error| Error::ebpf("fill the rule maps", &error);
-    let mut tables: Array<&mut MapData, RuleTable> = array(ebpf, maps::RULES)?;
+/// Writes the rules of a generation that is not in force.
+pub(super) fn fill(ebpf: &mut Ebpf, plan: &Plan, needs: &Needs, generation: u32) -> Result<()> {
+    let slots = needs.slots_of(plan, generation);
     for hook in Hook::ALL {
-        tables
-            .set(hook.table(), *plan.table(hook), 0)
-            .map_err(failed)?;
+        let number = abi::table(generation, hook.direction());
+        fill_table(ebpf, plan.table(hook, slots.start), number, needs.rows)?;
     }
     let mut faults: Array<&mut MapData, FaultSpec> = array(ebpf, maps::FAULTS)?;
-    for rule in &plan.rules {
-        faults.set(rule.slot, rule.spec, 0).map_err(failed)?;
+    for (rule, slot) in plan.rules.iter().zip(slots.clone()) {
+        faults
+            .set(slot, rule.spec, 0)
+            .map_err(|error| unfilled(&error))?;
+    }
+    let mut states: Array<&mut MapData, RuleState> = array(ebpf, maps::STATES)?;
+    for slot in slots {
+        let former = states.get(&slot, 0).map_err(|error| unfilled(&error))?;
+        let state = RuleState {
+            epoch: (former.epoch + 1) % EPOCHS,
+            ..RuleState::default()
+        };
+        states
+            .set(slot, state, 0)
+            .map_err(|error| unfilled(&error))?;
     }
     Ok(())
+}
+
+/// Makes the programs use the rules of a generation, from one packet to the next.
+pub(super) fn put_into_force(ebpf: &mut Ebpf, generation: u32) -> Result<()> {
+    let mut in_force: Array<&mut MapData, u32> = array(ebpf, maps::GENERATION)?;
+    in_force
+        .set(0, generation, 0)
+        .map_err(|error| Error::ebpf("put the rules into force", &error))
+}
+
+fn fill_table(ebpf: &mut Ebpf, table: Table, number: u32, rows_max: u32) -> Result<()> {
+    let mut rules: Array<&mut MapData, RuleTable> = array(ebpf, maps::RULES)?;
+    rules
+        .set(number, *table.rules, 0)
+        .map_err(|error| unfilled(&error))?;
+    let Some(vectors) = table.vectors else {
+        return Ok(());
+    };
+    let first_row = number * rows_max;
+    let vectors = vectors.moved(first_row);
+    let mut rows: Array<&mut MapData, Row> = array(ebpf, maps::ROWS)?;
+    for (row, place) in vectors.rows.into_iter().zip(first_row..) {
+        rows.set(place, row, 0).map_err(|error| unfilled(&error))?;
+    }
+    let mut dimensions: Array<&mut MapData, Dimensions> = array(ebpf, maps::DIMENSIONS)?;
+    dimensions
+        .set(number, *vectors.dimensions, 0)
+        .map_err(|error| unfilled(&error))
+}
+
+fn unfilled(error: &MapError) -> Error {
+    Error::ebpf("fill the rule maps", error)
 }
 
 fn array<'a, T: Pod>(ebpf: &'a mut Ebpf, name: &str) -> Result<Array<&'a mut MapData, T>> {

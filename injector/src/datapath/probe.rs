@@ -12,7 +12,10 @@ use super::{
     netlink::{FqOptions, Netlink},
     object::{self, Specialisation},
 };
-use crate::{plan::Plan, profile};
+use crate::{
+    plan::{Needs, Plan},
+    profile,
+};
 
 /// What the kernel offers.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -58,7 +61,6 @@ pub fn features() -> Result<Features> {
 
 /// Has the kernel verify every program, attaching none.
 pub fn programs() -> Result<()> {
-    // Both directions, and a rule that XDP can decide: the plan that needs every program.
     const PROFILE: &str = "name: probe\nrules: [{direction: both, drop: 1%}]";
     let profile = profile::parse("probe", PROFILE).expect("a constant, and valid");
     let plan = Plan::new(&profile, 0).expect("one rule fits");
@@ -73,6 +75,11 @@ pub fn programs() -> Result<()> {
         has_fq: true,
         xdp: XdpMode::Native,
         frame_len_max: 1514,
+        // Everything in the programs, but small maps.
+        needs: Needs {
+            features: Needs::ANY.features,
+            ..Needs::of([&plan])
+        },
     };
     object::load(&plan, special).map(|_| ())
 }

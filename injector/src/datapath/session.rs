@@ -1,32 +1,32 @@
 //! A run: from the first change to the last undone.
 
 use std::{
+    ops::Range,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use aya::{Ebpf, util::KernelVersion};
-use injector_common::{
-    NSEC_PER_SEC,
-    abi::{XdpMode, maps},
-};
+use aya::Ebpf;
+use injector_common::abi::XdpMode;
 
 use super::{
     AttachPolicy, Attached, Error, Netns, Result, XdpPolicy,
     attach::{self, DeviceLinks},
     capability,
     counters::{Counters, Snapshot},
-    journal::{self, Claim, Journal, Record},
+    journal::{self, Claim, Journal, Record, RecordedRule},
     lease::Lease,
     netlink::Netlink,
     netns::NetnsId,
-    object::{self, Specialisation},
     pair::Pairs,
-    sysctl,
-    target::{Framing, Target},
-    undo::Undo,
+    target::Target,
 };
-use crate::plan::{Hook, Plan};
+use crate::plan::{Needs, Plan};
+
+mod assembly;
+mod swap;
+
+use assembly::Assembly;
 
 /// How long the programs act without hearing from the loader.
 pub const LAPSE: Duration = Duration::from_secs(5);
@@ -43,9 +43,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether XDP would be tried for `plan` on `target`.
-    pub fn uses_xdp(self, plan: &Plan, target: &Target) -> bool {
-        attach::xdp_mode(plan, target, self.xdp) != XdpMode::Off
+    /// Whether XDP would be tried on `target`.
+    pub fn uses_xdp(self, needs: &Needs, target: &Target) -> bool {
+        attach::xdp_mode(needs, target, self.xdp) != XdpMode::Off
     }
 }
 
@@ -55,18 +55,34 @@ pub struct Session {
     netns: Netns,
     target: Target,
     links: DeviceLinks,
-    /// Keeps the pair's programs attached.
-    _ebpf: Ebpf,
+    /// Keeps the pair's programs attached, and has the maps of the rules.
+    ebpf: Ebpf,
+    needs: Needs,
+    has_fq: bool,
+    /// Which generation of rules is in force.
+    generation: u32,
+    /// Its rules' slots.
+    slots: Range<u32>,
+    /// Those of the generation before.
+    former: Range<u32>,
+    /// When they ceased to be.
+    swapped: Option<Instant>,
     lease: Lease,
     counters: Counters,
     journal: Option<Journal>,
-    rules: usize,
     delay_max: Duration,
 }
 
 impl Session {
-    /// Puts `plan` into force on `device`. If a step fails, the steps before it are undone.
-    pub fn start(netns: &Netns, device: &str, plan: &Plan, options: Options) -> Result<Self> {
+    /// Puts `plan` into force on `device`, prepared to [swap](Self::swap) it for any plan that needs
+    /// no more than `needs`. If a step fails, the steps before it are undone.
+    pub fn start(
+        netns: &Netns,
+        device: &str,
+        plan: &Plan,
+        needs: Needs,
+        options: Options,
+    ) -> Result<Self> {
         capability::require_for_run()?;
         let id = netns.id()?;
         // Here, because only the first namespace shows the setting that it depends on.
@@ -75,8 +91,15 @@ impl Session {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
             let mut journal = claim(&netlink, &target, id, plan)?;
-            let options = (options, splits_max);
-            match assemble(netns, &netlink, target, plan, options, &mut journal) {
+            let assembly = Assembly {
+                netns,
+                netlink: &netlink,
+                plan,
+                needs,
+                options,
+                splits_max,
+            };
+            match assembly.assemble(target, &mut journal) {
                 Ok(mut session) => {
                     session.journal = Some(journal);
                     Ok(session)
@@ -98,6 +121,18 @@ impl Session {
             .map_or(&[], |journal| &journal.record.attached)
     }
 
+    /// The seed in use.
+    pub fn seed(&self) -> Option<u64> {
+        self.journal.as_ref().map(|journal| journal.record.seed)
+    }
+
+    /// The rules in force, in the order of their slots.
+    pub fn rules(&self) -> &[RecordedRule] {
+        self.journal
+            .as_ref()
+            .map_or(&[], |journal| &journal.record.rules)
+    }
+
     /// The device's index.
     pub fn ifindex(&self) -> u32 {
         self.target.link.index
@@ -115,7 +150,7 @@ impl Session {
             .iter()
             .any(|link| link.index == self.target.link.index)
         {
-            self.counters.read(self.rules).map(Some)
+            self.counters.read(self.slots.clone()).map(Some)
         } else {
             Ok(None)
         }
@@ -130,7 +165,7 @@ impl Session {
             let netlink = Netlink::open()?;
             self.drain(&patience)?;
             self.links.detach();
-            let last = self.counters.read(self.rules)?;
+            let last = self.counters.read(self.slots.clone())?;
             self.undo(&netlink)?;
             Ok(last)
         })
@@ -144,7 +179,7 @@ impl Session {
         self.lease.drain()?;
         let end = Instant::now() + self.delay_max + MARGIN;
         loop {
-            let in_flight = self.counters.in_flight(self.rules)?;
+            let in_flight = self.counters.in_flight(self.slots.clone())?;
             if in_flight == 0 || Instant::now() > end || !patience(in_flight) {
                 return Ok(());
             }
@@ -202,153 +237,10 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan) -> Record {
         seed: plan.seed,
         started: started.as_secs(),
         rules: plan.rules.iter().map(Into::into).collect(),
+        first_slot: 0,
+        delay_max_ns: plan.delay_max_ns(),
         attached: Vec::new(),
         maps: None,
         undo: Vec::new(),
     }
-}
-
-/// Builds everything, the device's tc hooks last.
-fn assemble(
-    netns: &Netns,
-    netlink: &Netlink,
-    target: Target,
-    plan: &Plan,
-    (options, splits_max): (Options, u32),
-    journal: &mut Journal,
-) -> Result<Session> {
-    for undo in Pairs::undo(target.link.index, plan.splits()) {
-        journal.note(undo)?;
-    }
-    let pairs = Pairs::create(netlink, &target.link, plan.splits())?;
-    let has_fq = add_fq(netlink, &pairs, plan)?;
-    let has_napi = serves_napi(plan);
-    if has_napi {
-        pairs.add_queue(netlink)?;
-    }
-    // Early: the kernel takes its time, and the programs take theirs to load.
-    pairs.bring_up(netlink)?;
-    let mut links = DeviceLinks::default();
-    let wanted = Specialisation {
-        device: target.link.index,
-        near: pairs.split.near.index,
-        far: pairs.split.far.index,
-        whole: pairs.whole.as_ref().map_or(0, |pair| pair.near.index),
-        has_napi,
-        splits_max,
-        raw_ip: target.framing == Framing::RawIp,
-        has_fq,
-        xdp: attach::xdp_mode(plan, &target, options.xdp),
-        frame_len_max: target.frame_len_max(),
-    };
-    let (mut ebpf, xdp) = load(plan, &target, wanted, options.xdp, &mut links)?;
-    if has_napi {
-        attach::attach_napi(&mut ebpf, &pairs)?;
-    }
-    attach::attach_pairs(&mut ebpf, &pairs)?;
-    pairs.wait_until_up(netlink)?;
-    open_loopback(&target, journal)?;
-    let counters = object::take_counters(&mut ebpf)?;
-    let mut lease = Lease::new(object::take_array(&mut ebpf, maps::CONTROL)?, LAPSE);
-    lease.renew()?;
-    journal.record.maps = Some(counters.ids());
-    journal.record.attached.extend(xdp);
-    let hooks = Hook::ALL.into_iter().filter(|hook| plan.uses(*hook));
-    for hook in hooks {
-        let device = attach::Device {
-            netlink,
-            target: &target,
-            policy: options.attach,
-        };
-        let attached = device.attach(&mut ebpf, hook, journal, &mut links)?;
-        journal.record.attached.push(attached);
-    }
-    journal.save()?;
-    Ok(Session {
-        netns: netns.clone(),
-        target,
-        links,
-        _ebpf: ebpf,
-        lease,
-        counters,
-        journal: None,
-        rules: plan.rules.len(),
-        delay_max: Duration::from_nanos(plan.delay_max_ns()),
-    })
-}
-
-/// Puts fq on the pairs. Without delays it only keeps up senders' pacing, and may be missing.
-fn add_fq(netlink: &Netlink, pairs: &Pairs, plan: &Plan) -> Result<bool> {
-    match pairs.add_fq(netlink, plan.delay_max_ns()) {
-        Ok(()) => Ok(true),
-        Err(Error::NoFq) if plan.delay_max_ns() == 0 => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the pair that splits is to take its packets by NAPI: its ring pushes back when it is full,
-/// where the queue of a processor (`net.core.netdev_max_backlog`) would drop.
-///
-/// Both pairs then have queues of their own, which order packets only as fq does, by their departure
-/// times: every packet has to have one that is later than it takes to cross.
-fn serves_napi(plan: &Plan) -> bool {
-    /// Ample for a crossing, on a busy machine too.
-    const CROSSING_NS: u64 = 5 * NSEC_PER_SEC / 1000;
-    /// "veth: apply qdisc backpressure on full ptr_ring to reduce TX drops", of 6.16 and of the later
-    /// 6.12: nothing tells whether a kernel has it.
-    const BACK_PRESSURE: KernelVersion = KernelVersion::new(6, 12, 0);
-    let is_late = plan
-        .split_delay_min_ns()
-        .is_some_and(|delay_ns| delay_ns >= CROSSING_NS);
-    is_late && KernelVersion::current().is_ok_and(|version| version >= BACK_PRESSURE)
-}
-
-/// Loads the object and attaches its XDP program, where one is wanted: the other programs have to
-/// know which rules it decides.
-fn load(
-    plan: &Plan,
-    target: &Target,
-    wanted: Specialisation,
-    policy: XdpPolicy,
-    links: &mut DeviceLinks,
-) -> Result<(Ebpf, Option<Attached>)> {
-    let mut ebpf = object::load(plan, wanted)?;
-    if wanted.xdp == XdpMode::Off {
-        return Ok((ebpf, None));
-    }
-    match attach::attach_xdp(&mut ebpf, target, wanted.xdp, links) {
-        Ok(attached) => Ok((ebpf, Some(attached))),
-        // Not this driver, not at this MTU, or not beside that other program.
-        Err(_) if policy == XdpPolicy::Auto => {
-            let without = Specialisation {
-                xdp: XdpMode::Off,
-                ..wanted
-            };
-            Ok((object::load(plan, without)?, None))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Lets IPv4 packets come back to the loopback device. The crossing takes their route, and the
-/// kernel then checks 127.0.0.1 as if it came from outside; both settings speak of packets that
-/// arrive on this one device, which only local senders reach.
-fn open_loopback(target: &Target, journal: &mut Journal) -> Result<()> {
-    if !target.is_loopback() {
-        return Ok(());
-    }
-    for setting in ["accept_local", "route_localnet"] {
-        let path = sysctl::device_path("ipv4", &target.link.name, setting);
-        match sysctl::read(&path)? {
-            Some(value) if value != "1" => {
-                journal.note(Undo::RestoreSysctl {
-                    path: path.clone(),
-                    value,
-                })?;
-                sysctl::write(&path, "1")?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

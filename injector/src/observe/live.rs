@@ -2,6 +2,7 @@
 //! elsewhere.
 
 use std::{
+    fmt,
     io::{self, IsTerminal as _},
     time::Duration,
 };
@@ -62,6 +63,14 @@ impl Live {
                     eprint!("{}\n{}", clock(elapsed, self.total), report::text(achieved));
                 }
             }
+        }
+    }
+
+    /// Prints something on standard error, above what is redrawn.
+    pub fn print(&self, text: impl fmt::Display) {
+        match &self.view {
+            View::Redrawn(bar) => bar.suspend(|| eprintln!("{text}")),
+            View::None | View::Plain { .. } => eprintln!("{text}"),
         }
     }
 

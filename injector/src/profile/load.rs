@@ -13,10 +13,8 @@ use super::{Profile, ProfileError, builtin, guard};
 /// What standard input is called in errors, as on the command line.
 const STDIN: &str = "-";
 
-/// Reads the profile that a command line names.
-///
-/// `-` is standard input. A path that leads to a file, contains a `/`, or ends in `.yaml` or `.yml` is a
-/// file. Anything else is the name of a built-in profile.
+/// Reads the profile that a command line names: `-` is standard input, and what is no file (see
+/// [`file_of`]) is the name of a built-in profile.
 ///
 /// # Errors
 ///
@@ -25,17 +23,26 @@ pub fn load(argument: &str) -> Result<Profile, ProfileError> {
     if argument == STDIN {
         return read_stdin();
     }
+    if let Some(path) = file_of(argument) {
+        return read(path);
+    }
+    let builtin = builtin::find(argument)?;
+    parse(builtin.name, builtin.text)
+}
+
+/// The file that a command line names: a path that leads to a file, contains a `/`, or ends in
+/// `.yaml` or `.yml`.
+pub fn file_of(argument: &str) -> Option<&Path> {
+    if argument == STDIN {
+        return None;
+    }
     let path = Path::new(argument);
     let is_yaml = path
         .extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
     // A directory that happens to be called like a built-in profile is not meant.
     let is_there = path.exists() && !path.is_dir();
-    if argument.contains('/') || is_yaml || is_there {
-        return read(path);
-    }
-    let builtin = builtin::find(argument)?;
-    parse(builtin.name, builtin.text)
+    (argument.contains('/') || is_yaml || is_there).then_some(path)
 }
 
 /// Reads a profile from a regular file of at most [`guard::SIZE_MAX`] bytes.

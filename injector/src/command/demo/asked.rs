@@ -7,7 +7,7 @@ use super::{datagrams, echo, setting::ends};
 use crate::{
     datapath::{journal::RecordedRule, private_path::End},
     observe::report,
-    plan::{Hook, Plan, PlannedRule},
+    plan::{Hook, Needs, Plan, PlannedRule},
 };
 
 /// What to expect.
@@ -105,7 +105,7 @@ fn find(plan: &Plan, hook: Hook, src_port: u16, dst_port: u16) -> Option<&Planne
         ethertype: IPV4,
         protocol: UDP,
     };
-    let slot = plan.table(hook).find(&key)?;
+    let slot = plan.table(hook, 0).find(Needs::of([plan]).features, &key)?;
     plan.rules.iter().find(|rule| rule.slot == slot)
 }
 

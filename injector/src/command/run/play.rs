@@ -15,20 +15,24 @@ use tokio::{
 use super::{
     Event, child,
     signals::{Signals, Told},
+    watch::Watch,
 };
 use crate::{
     cli::{Global, Run},
-    command::print_json_line,
-    datapath::{Session, journal::RecordedRule, session},
+    command::{load_profile, print_json_line, work_out},
+    datapath::{Session, session},
     error::Failure,
-    observe::{live::Live, report::Achieved},
+    observe::{
+        live::Live,
+        report::{self, Achieved},
+    },
+    plan::Plan,
 };
 
 /// Plays a run.
 pub(super) struct Player<'a> {
     pub args: &'a Run,
     pub global: &'a Global,
-    pub rules: &'a [RecordedRule],
 }
 
 /// What is left when a run has played.
@@ -68,6 +72,7 @@ impl Player<'_> {
         &self,
         mut session: Session,
         signals: &mut Signals,
+        mut watch: Option<Watch>,
     ) -> Result<Played, Failure> {
         let started = Instant::now();
         let mut ending = Ending::default();
@@ -85,6 +90,10 @@ impl Player<'_> {
                         ending.device_gone = true;
                         break;
                     }
+                }
+                saved = saved(&mut watch) => {
+                    saved?;
+                    self.reload(&mut session, started, &live)?;
                 }
                 status = wait_for(&mut command) => {
                     ending.command_status = Some(child::status_code(status?));
@@ -118,7 +127,7 @@ impl Player<'_> {
         let Some(snapshot) = session.snapshot()? else {
             return Ok(false);
         };
-        let achieved = Achieved::new(self.rules, &snapshot);
+        let achieved = Achieved::new(session.rules(), &snapshot);
         let elapsed = started.elapsed();
         if self.global.json {
             let elapsed_ms = elapsed.as_millis() as u64;
@@ -129,6 +138,50 @@ impl Player<'_> {
         }
         live.show(elapsed, &achieved);
         Ok(true)
+    }
+
+    /// Swaps the saved profile in. Where that fails, says why, and the old one stays in force.
+    fn reload(&self, session: &mut Session, started: Instant, live: &Live) -> Result<(), Failure> {
+        let former = match session.snapshot()? {
+            Some(snapshot) => Achieved::new(session.rules(), &snapshot),
+            // The device is gone: the next tick ends the run.
+            None => return Ok(()),
+        };
+        let plan = match self.swap(session) {
+            Ok(plan) => plan,
+            Err(failure) => {
+                live.print(failure);
+                return Ok(());
+            }
+        };
+        if self.global.json {
+            return print_json_line(&Event::Reloaded {
+                elapsed_ms: started.elapsed().as_millis() as u64,
+                profile: &plan.profile,
+                seed: plan.seed,
+                former: &former,
+            });
+        }
+        if !self.global.quiet {
+            live.print(format_args!(
+                "{}: faults changed: profile {}, seed {}; until now:\n{}",
+                self.args.interface,
+                plan.profile,
+                plan.seed,
+                report::text(&former).trim_end()
+            ));
+        }
+        Ok(())
+    }
+
+    fn swap(&self, session: &mut Session) -> Result<Plan, Failure> {
+        let argument = self.args.profile.as_deref().unwrap_or_default();
+        let profile = load_profile(argument, self.global)?;
+        // A seed that was drawn at the start stays: what was not edited does not change.
+        let seed = self.args.seed.or(profile.seed).or(session.seed());
+        let plan = work_out(&profile, seed)?;
+        session.swap(&plan)?;
+        Ok(plan)
     }
 }
 
@@ -147,6 +200,14 @@ pub(super) async fn end_command(
     }
     ending.command_status = Some(child::status_code(child.wait().await?));
     Ok(())
+}
+
+/// Waits until the profile was saved; for ever where it is not watched.
+async fn saved(watch: &mut Option<Watch>) -> std::io::Result<()> {
+    match watch {
+        Some(watch) => watch.saved().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for the command; for ever where there is none.

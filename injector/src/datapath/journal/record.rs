@@ -1,5 +1,7 @@
 //! What a run's file says.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -31,12 +33,23 @@ pub struct Record {
     pub started: u64,
     /// The rules, in the order of their slots.
     pub rules: Vec<RecordedRule>,
+    /// The slot of the first rule.
+    pub first_slot: u32,
+    /// The longest delay of these rules and of those that were in force before, in ns.
+    pub delay_max_ns: u64,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
     /// The maps that hold the counters, once loaded.
     pub maps: Option<MapIds>,
     /// What to undo, in the order in which it was done.
     pub undo: Vec<Undo>,
+}
+
+impl Record {
+    /// The rules' slots.
+    pub fn slots(&self) -> Range<u32> {
+        self.first_slot..self.first_slot + self.rules.len() as u32
+    }
 }
 
 /// What `status` needs to know of a rule.

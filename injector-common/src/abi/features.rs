@@ -1,0 +1,63 @@
+//! What the rules of a run make use of: bits of the global
+//! [`FEATURES`](super::globals::FEATURES). The verifier removes from the programs whatever needs a
+//! bit that is not set.
+//!
+//! The first seven say which [dimensions](crate::dimension) rules look at; bit i is dimension i.
+
+use crate::dimension;
+
+/// The upper half of the source address: IPv6.
+pub const SRC_HIGH: u32 = 1 << 0;
+/// The lower half of the source address, in which IPv4 addresses lie.
+pub const SRC_LOW: u32 = 1 << 1;
+/// The upper half of the destination address.
+pub const DST_HIGH: u32 = 1 << 2;
+/// The lower half of the destination address.
+pub const DST_LOW: u32 = 1 << 3;
+/// The source port.
+pub const SRC_PORT: u32 = 1 << 4;
+/// The destination port.
+pub const DST_PORT: u32 = 1 << 5;
+/// The EtherType, or the protocol, or both.
+pub const KIND: u32 = 1 << 6;
+/// Any dimension.
+pub const DIMENSIONS: u32 = (1 << dimension::COUNT) - 1;
+
+/// Some rule looks at the IP protocol.
+pub const PROTOCOL: u32 = 1 << 7;
+/// Either port.
+pub const PORTS: u32 = SRC_PORT | DST_PORT;
+/// What lies behind the EtherType.
+pub const NETWORK: u32 = DIMENSIONS & !KIND | PROTOCOL;
+/// What lies behind IPv6 extension headers.
+pub const TRANSPORT: u32 = PORTS | PROTOCOL;
+/// Some rule looks into IPv4 packets.
+pub const IPV4: u32 = 1 << 8;
+/// Some rule looks into IPv6 packets.
+pub const IPV6: u32 = 1 << 9;
+
+/// A table has more entries than are scanned one by one.
+pub const BIT_VECTORS: u32 = 1 << 10;
+/// The rules can be replaced by others while the programs run.
+pub const SWAP: u32 = 1 << 11;
+/// XDP could decide some rule.
+pub const XDP: u32 = 1 << 12;
+
+/// Some rule drops.
+pub const DROP: u32 = 1 << 16;
+/// Some rule corrupts.
+pub const CORRUPT: u32 = 1 << 17;
+/// Some rule makes the checksum of what it corrupts fit.
+pub const CHECKSUM_VALID: u32 = 1 << 18;
+/// Some rule duplicates.
+pub const DUPLICATE: u32 = 1 << 19;
+/// Some rule delays.
+pub const DELAY: u32 = 1 << 20;
+/// Some rule varies its delay.
+pub const JITTER: u32 = 1 << 21;
+
+/// Faults that act on single packets.
+pub const SPLIT: u32 = DROP | CORRUPT | DUPLICATE;
+
+/// Whatever there is.
+pub const ALL: u32 = u32::MAX;

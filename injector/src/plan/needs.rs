@@ -1,0 +1,186 @@
+//! What plans make use of: for that the programs are specialised, and the maps are sized.
+
+use std::ops::Range;
+
+use injector_common::{
+    abi::{BOUNDS_MAX, FaultSpec, GENERATIONS, MatchEntry, RULES_MAX, SCAN_MAX, features, flags},
+    dimension,
+    wire::ethertype,
+};
+
+use super::{Hook, Plan};
+use crate::units::DurationNs;
+
+/// What every plan that may come into force during a run makes use of. Fixed when the run starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// See [`features`].
+    pub features: u32,
+    /// Rules act on packets that leave, and on packets that arrive.
+    pub hooks: [bool; 2],
+    /// Rules of both directions together.
+    pub slots: u32,
+    /// Rows of bit vectors in one direction, at most.
+    pub rows: u32,
+    /// The longest delay that any packet can get, in ns.
+    pub delay_max_ns: u64,
+    /// The shortest delay of a rule that acts on single packets, so that super-packets may have to
+    /// be split; `None` where no rule does.
+    pub split_delay_min_ns: Option<u64>,
+}
+
+impl Needs {
+    /// Those of any plan there may be.
+    pub const ANY: Self = Self {
+        features: features::ALL,
+        hooks: [true; 2],
+        slots: 2 * RULES_MAX as u32,
+        rows: (dimension::COUNT * (BOUNDS_MAX + 1)) as u32,
+        // Jitter is at most as long as the delay.
+        delay_max_ns: 2 * DurationNs::MAX.nanos(),
+        split_delay_min_ns: Some(0),
+    };
+
+    /// Those of all these plans, of which one at a time is in force.
+    pub fn of<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> Self {
+        let each = plans.into_iter().map(Self::of_one);
+        each.reduce(|a, b| Self {
+            features: a.features | b.features | features::SWAP,
+            hooks: [a.hooks[0] || b.hooks[0], a.hooks[1] || b.hooks[1]],
+            slots: a.slots.max(b.slots),
+            rows: a.rows.max(b.rows),
+            delay_max_ns: a.delay_max_ns.max(b.delay_max_ns),
+            split_delay_min_ns: (a.split_delay_min_ns.into_iter())
+                .chain(b.split_delay_min_ns)
+                .min(),
+        })
+        .unwrap_or_default()
+    }
+
+    fn of_one(plan: &Plan) -> Self {
+        let entries = |hook| plan.on(hook).flat_map(|rule| &rule.entries);
+        let many = Hook::ALL
+            .iter()
+            .any(|hook| entries(*hook).count() > SCAN_MAX);
+        let rules = &plan.rules;
+        Self {
+            features: (rules.iter().map(|rule| of_faults(&rule.spec)))
+                .chain(Hook::ALL.into_iter().flat_map(entries).map(of_entry))
+                .fold(if many { features::BIT_VECTORS } else { 0 }, |a, b| a | b),
+            hooks: Hook::ALL.map(|hook| plan.uses(hook)),
+            slots: rules.len() as u32,
+            rows: Hook::ALL
+                .map(|hook| rows(entries(hook)))
+                .into_iter()
+                .max()
+                .unwrap_or(0),
+            delay_max_ns: plan.delay_max_ns(),
+            split_delay_min_ns: rules
+                .iter()
+                .filter(|rule| rule.spec.flags & flags::SPLIT != 0)
+                .map(|rule| rule.spec.delay_min_ns)
+                .min(),
+        }
+    }
+
+    /// Whether a run with these needs has rules in this direction.
+    pub const fn uses(&self, hook: Hook) -> bool {
+        self.hooks[hook.direction() as usize]
+    }
+
+    /// Whether super-packets may have to be split.
+    pub const fn splits(&self) -> bool {
+        self.split_delay_min_ns.is_some()
+    }
+
+    /// What a run with these needs lacks for one with `others`; `None` where it can serve it.
+    pub fn lacks(&self, others: &Self) -> Option<&'static str> {
+        let more = [
+            (others.hooks[0] && !self.hooks[0], "rules for egress"),
+            (others.hooks[1] && !self.hooks[1], "rules for ingress"),
+            (
+                others.slots > self.slots || others.rows > self.rows,
+                "so many rules",
+            ),
+            (others.delay_max_ns > self.delay_max_ns, "such long delays"),
+            (
+                others.splits() && !self.splits(),
+                "faults that act on single packets",
+            ),
+            (
+                others.splits() && others.split_delay_min_ns < self.split_delay_min_ns,
+                "such short delays",
+            ),
+            (
+                others.features & !self.features != 0,
+                "such conditions or faults",
+            ),
+        ];
+        more.into_iter()
+            .find_map(|(lacks, what)| lacks.then_some(what))
+    }
+
+    /// The slots that the rules of `plan` have in a generation.
+    pub const fn slots_of(&self, plan: &Plan, generation: u32) -> Range<u32> {
+        let first = generation * self.slots;
+        first..first + plan.rules.len() as u32
+    }
+
+    /// How many generations of rules there are.
+    pub const fn generations(&self) -> u32 {
+        if self.features & features::SWAP == 0 {
+            1
+        } else {
+            GENERATIONS
+        }
+    }
+}
+
+/// At most how many rows the bit vectors of these entries have: one for each interval.
+fn rows<'a>(entries: impl Iterator<Item = &'a MatchEntry>) -> u32 {
+    let bounds = entries.map(|entry| {
+        let restricted = (0..dimension::COUNT).filter(|d| entry.restricts(*d));
+        restricted
+            .map(|d| 2 * entry.intervals(d).count())
+            .sum::<usize>()
+    });
+    (bounds.sum::<usize>() + dimension::COUNT) as u32
+}
+
+fn of_entry(entry: &MatchEntry) -> u32 {
+    let mut looks = (0..dimension::COUNT)
+        .filter(|d| entry.restricts(*d))
+        .fold(0, |bits, d| bits | 1 << d);
+    if entry.protocol_mask != 0 {
+        looks |= features::PROTOCOL;
+    }
+    let looks_into = |kind, feature| {
+        let may_match = entry.ethertype_mask == 0 || entry.ethertype == kind;
+        if may_match && looks & features::NETWORK != 0 {
+            feature
+        } else {
+            0
+        }
+    };
+    looks
+        | looks_into(ethertype::IPV4, features::IPV4)
+        | looks_into(ethertype::IPV6, features::IPV6)
+}
+
+fn of_faults(spec: &FaultSpec) -> u32 {
+    [
+        (spec.drop_odds != 0, features::DROP),
+        (spec.corrupt_odds != 0, features::CORRUPT),
+        (
+            spec.flags & flags::CHECKSUM_VALID != 0,
+            features::CHECKSUM_VALID,
+        ),
+        (spec.duplicate_odds != 0, features::DUPLICATE),
+        (spec.delays(), features::DELAY),
+        (spec.delay_span_ns != 0, features::JITTER),
+        (spec.flags & flags::XDP != 0, features::XDP),
+    ]
+    .into_iter()
+    .filter(|(is_used, _)| *is_used)
+    .fold(0, |bits, (_, feature)| bits | feature)
+}

@@ -1,0 +1,240 @@
+//! Rules replaced by others while packets pass.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use injector::{
+    datapath::{Error, Options, Session},
+    plan::{Needs, Plan},
+};
+use injector_tests::{
+    Host, Lab, kernel,
+    predict::{self, Oracle},
+    udp::{Flow, Report},
+};
+
+fn start(host: &Host, plan: &Plan, needs: Needs) -> Session {
+    let netns = host.netns.path().display().to_string();
+    let netns = netns.parse().expect("a namespace");
+    match Session::start(&netns, &host.device, plan, needs, Options::default()) {
+        Ok(session) => session,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn swap(session: &mut Session, plan: &Plan) {
+    renew(session);
+    if let Err(error) = session.swap(plan) {
+        panic!("{error}");
+    }
+}
+
+/// To be called before the lease runs out.
+fn renew(session: &mut Session) {
+    if let Err(error) = session.renew() {
+        panic!("{error}");
+    }
+}
+
+fn stop(session: Session) {
+    if let Err(error) = session.stop(|_| true) {
+        panic!("{error}");
+    }
+}
+
+/// Dropped by every plan of [`drop_to`].
+const ALWAYS: u16 = 5002;
+/// Exempt in every such plan, from a rule that drops it.
+const NEVER: u16 = 5003;
+
+/// Rules that drop what goes to `port`, behind `others` that match nothing.
+fn drop_to(port: u16, others: u16) -> Plan {
+    let mut rules: Vec<_> = (1..=others)
+        .map(|i| format!("{{match: {{dst: 192.0.2.0/24, dst_port: {i}}}}}"))
+        .collect();
+    rules.push(format!("{{match: {{protocol: udp, dst_port: {NEVER}}}}}"));
+    let ports = [port, ALWAYS, NEVER];
+    rules.push(format!(
+        "{{match: {{protocol: udp, dst_port: {ports:?}}}, drop: 100%}}"
+    ));
+    let rules = rules.join(", ");
+    predict::plan(&format!("name: to-{port}\nseed: 1\nrules: [{rules}]"))
+}
+
+/// When a plan was in force, and nothing else: from the return of one swap to the call of the next.
+struct Reign {
+    port: u16,
+    from: Instant,
+    to: Instant,
+}
+
+/// Asserts that packets to `port` that were sent during a reign, and only some of those sent between
+/// reigns, suffered what that reign's rules say. Returns how many were sent during reigns.
+fn check(report: &Report, port: u16, reigns: &[Reign]) -> usize {
+    let lost = report.lost();
+    let mut certain = 0;
+    // A packet has passed when the next one is about to be sent.
+    for (number, sent) in report.sent.windows(2).enumerate() {
+        let Some(reign) = reigns.iter().find(|r| r.from <= sent[0] && sent[1] <= r.to) else {
+            continue;
+        };
+        certain += 1;
+        let is_lost = lost.contains(&(number as u64));
+        assert_eq!(is_lost, reign.port == port, "packet {number} to {port}");
+    }
+    certain
+}
+
+#[test]
+fn every_packet_meets_the_old_rules_or_the_new_and_after_a_swap_only_the_new() {
+    const PORTS: [u16; 2] = [5000, 5001];
+    let lab = Lab::new();
+    // Scanned, and searched by bit vectors.
+    let plans = [drop_to(PORTS[0], 2), drop_to(PORTS[1], 299)];
+    let mut session = start(&lab.a, &plans[0], Needs::ANY);
+    let mut reigns = Vec::new();
+    let flow = |port| Flow::new(5_000).port(port).gap(Duration::from_micros(200));
+    let reports = thread::scope(|scope| {
+        let senders = [PORTS[0], PORTS[1], ALWAYS, NEVER].map(|port| {
+            let (lab, flow) = (&lab, flow(port));
+            scope.spawn(move || flow.send(&lab.a, &lab.b))
+        });
+        let (mut turn, mut from) = (0, Instant::now());
+        while !senders.iter().all(|sender| sender.is_finished()) {
+            thread::sleep(Duration::from_millis(20));
+            let to = Instant::now();
+            reigns.push(Reign {
+                port: PORTS[turn],
+                from,
+                to,
+            });
+            turn = 1 - turn;
+            swap(&mut session, &plans[turn]);
+            from = Instant::now();
+        }
+        senders.map(|sender| sender.join().expect("a sender"))
+    });
+    let [first, second, always, never] = &reports;
+    for (report, port) in [(first, PORTS[0]), (second, PORTS[1])] {
+        assert_eq!(report.errors, Vec::<String>::new());
+        let certain = check(report, port, &reigns);
+        eprintln!(
+            "port {port}: {certain} packets during {} reigns",
+            reigns.len()
+        );
+        assert!(certain > 500, "{certain}: too few to tell");
+    }
+    // Also while rules were being replaced.
+    assert_eq!(always.arrivals.len(), 0);
+    never.assert_untouched();
+    stop(session);
+}
+
+#[test]
+fn new_rules_start_with_their_first_packet_and_with_counters_of_0() {
+    const COUNT: u64 = 1_000;
+    let yaml = |seed: u64, name: &str| {
+        format!(
+            "name: {name}\nseed: {seed}\nrules: [{{name: half, match: {{protocol: udp}}, drop: 50%}}]"
+        )
+    };
+    let lab = Lab::new();
+    let mut session = start(&lab.a, &predict::plan(&yaml(1, "first")), Needs::ANY);
+    // Both generations are used twice.
+    for seed in 2..6 {
+        Flow::new(100)
+            .linger(Duration::from_millis(60))
+            .send(&lab.a, &lab.b);
+        let yaml = yaml(seed, "next");
+        swap(&mut session, &predict::plan(&yaml));
+        let report = Flow::new(COUNT).send(&lab.a, &lab.b);
+        assert_eq!(
+            report.lost(),
+            Oracle::new(&yaml).dropped(COUNT),
+            "seed {seed}"
+        );
+        let snapshot = session
+            .snapshot()
+            .expect("the counters")
+            .expect("the device");
+        assert_eq!(snapshot.rules.len(), 1);
+        assert_eq!(snapshot.rules[0].matched, COUNT);
+        assert_eq!(snapshot.rules[0].dropped, report.lost().len() as u64);
+    }
+    stop(session);
+}
+
+#[test]
+fn a_plan_for_which_the_run_is_not_prepared_changes_nothing() {
+    let lab = Lab::new();
+    let first = drop_to(5000, 0);
+    let mut session = start(&lab.a, &first, Needs::of([&first]));
+    for rules in [
+        "{direction: ingress, match: {protocol: udp, dst_port: 5000}}",
+        "{match: {dst: 10.77.0.2}}",
+        "{match: {protocol: udp}, duplicate: 100%}",
+    ] {
+        let plan = predict::plan(&format!("name: other\nseed: 1\nrules: [{rules}]"));
+        let refused = session.swap(&plan);
+        assert!(
+            matches!(refused, Err(Error::Unprepared { .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(Flow::new(3).send(&lab.a, &lab.b).arrivals.is_empty());
+    Flow::new(3)
+        .port(5001)
+        .send(&lab.a, &lab.b)
+        .assert_untouched();
+    stop(session);
+}
+
+#[test]
+fn a_run_started_for_several_plans_serves_each() {
+    let lab = Lab::new();
+    let plans = [drop_to(5000, 0), drop_to(5001, 20)];
+    let mut session = start(&lab.a, &plans[0], Needs::of(&plans));
+    for (turn, plan) in [1, 0, 1, 0].map(|turn| (turn, &plans[turn])) {
+        swap(&mut session, plan);
+        let hit = 5000 + turn as u16;
+        assert!(
+            Flow::new(3)
+                .port(hit)
+                .send(&lab.a, &lab.b)
+                .arrivals
+                .is_empty()
+        );
+        Flow::new(3)
+            .port(10_001 - hit)
+            .send(&lab.a, &lab.b)
+            .assert_untouched();
+    }
+    stop(session);
+}
+
+#[test]
+fn held_packets_keep_the_fate_that_the_former_rules_gave_them() {
+    if !kernel::can_delay() {
+        return;
+    }
+    const DELAY: Duration = Duration::from_secs(2);
+    let lab = Lab::new();
+    let delay = predict::plan("name: old\nseed: 1\nrules: [{match: {protocol: udp}, delay: 2s}]");
+    let drop = predict::plan("name: new\nseed: 1\nrules: [{match: {protocol: udp}, drop: 100%}]");
+    let mut session = start(&lab.a, &delay, Needs::of([&delay, &drop]));
+    let flow = Flow::new(20).linger(2 * DELAY);
+    let report = thread::scope(|scope| {
+        let sender = scope.spawn(|| flow.send(&lab.a, &lab.b));
+        // All are sent, none has arrived.
+        thread::sleep(DELAY / 2);
+        swap(&mut session, &drop);
+        sender.join().expect("the sender")
+    });
+    report.assert_untouched();
+    assert!(report.delays().iter().all(|(_, delay)| *delay >= DELAY));
+    renew(&mut session);
+    assert!(Flow::new(3).send(&lab.a, &lab.b).arrivals.is_empty());
+    stop(session);
+}
