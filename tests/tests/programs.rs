@@ -190,7 +190,7 @@ fn assert_decided(decided: &Ran, spec: &FaultSpec, n: u64, departure_ns: u64, fr
     assert_eq!(decided.carried.departure_ns(), departure_ns, "packet {n}");
     let mut expected = frame.to_vec();
     if let Some(draw) = corrupt {
-        let layout = wire::parse(frame, false, &mut PacketKey::default()).unwrap();
+        let layout = wire::parse(frame, false, features::ALL, &mut PacketKey::default()).unwrap();
         let flip = corrupt::choose(frame, &layout, frame.len(), draw).unwrap();
         expected[flip.offset] ^= flip.mask;
     }
