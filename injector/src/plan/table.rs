@@ -3,7 +3,10 @@
 use std::{array, collections::HashMap, ops::RangeInclusive};
 
 use injector_common::{
-    abi::{Dimension, Dimensions, ENTRIES_MAX, MatchEntry, ROW_WORDS, Row, RuleTable, SCAN_MAX},
+    abi::{
+        BOUNDS_MAX, Dimension, Dimensions, ENTRIES_MAX, MatchEntry, ROW_WORDS, Row, RuleTable,
+        SCAN_MAX,
+    },
     classify::{self, BitVectors},
     wire::PacketKey,
 };
@@ -53,13 +56,6 @@ impl Table {
             None => self.rules.scan(key),
         };
         entry.map(|entry| self.rules.slots[entry])
-    }
-
-    /// How many rows its bit vectors have.
-    pub fn rows(&self) -> usize {
-        self.vectors
-            .as_ref()
-            .map_or(0, |vectors| vectors.rows.len())
     }
 }
 
@@ -124,8 +120,8 @@ fn cut(entries: &[MatchEntry], dimension: usize, rows: &mut Rows) -> Dimension {
     let mut cut = Dimension {
         len: 0,
         step: 0,
-        bounds: [0; _],
-        rows: [0; _],
+        bounds: [0; BOUNDS_MAX],
+        rows: [0; 2 * BOUNDS_MAX],
     };
     cut.rows[0] = rows.number(row);
     for change in changes.chunk_by(|a, b| a.0 == b.0) {
