@@ -4,6 +4,7 @@ use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
 use injector_common::{
     abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, RuleId, Split, features, flags},
     fate::{self, Touch},
+    wire::Unparseable,
 };
 
 use crate::{
@@ -146,7 +147,13 @@ fn find_rule(skb: Skb, direction: Direction) -> Option<u32> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, table: u32) -> u32 {
-    match classify::find_rule(&Skb::from(ctx).headers(), globals::raw_ip(), table) {
+    let skb = Skb::from(ctx);
+    let mut found = classify::find_rule(&skb.linear(), globals::raw_ip(), table);
+    // Rare, and dear: the headers of a packet that others hold too are copied.
+    if found == Err(Unparseable::Truncated) && skb.pull_headers() {
+        found = classify::find_rule(&skb.linear(), globals::raw_ip(), table);
+    }
+    match found {
         Ok(Some(slot)) => slot,
         Ok(None) => UNMATCHED,
         Err(_) => UNPARSEABLE,

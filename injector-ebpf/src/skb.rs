@@ -110,18 +110,24 @@ impl Skb {
     /// The frame's headers, made linear where they are not.
     #[inline(always)]
     pub fn headers(self) -> Frame {
-        let frame = self.linear();
-        if frame.len() >= HEADERS_LEN_MAX || frame.len() >= self.len() as usize {
-            return frame;
-        }
-        let wanted = self.len().min(HEADERS_LEN_MAX as u32);
-        // SAFETY: the helper checks its arguments. Where it fails, the short frame is parsed.
-        unsafe { helpers::bpf_skb_pull_data(self.0, wanted) };
+        self.pull_headers();
         self.linear()
     }
 
+    /// Makes the headers linear; `false` where they are already, or cannot be.
     #[inline(always)]
-    fn linear(self) -> Frame {
+    pub fn pull_headers(self) -> bool {
+        let wanted = self.len().min(HEADERS_LEN_MAX as u32);
+        if self.linear().len() >= wanted as usize {
+            return false;
+        }
+        // SAFETY: the helper checks its arguments.
+        unsafe { helpers::bpf_skb_pull_data(self.0, wanted) == 0 }
+    }
+
+    /// The part of the frame that can be read directly.
+    #[inline(always)]
+    pub fn linear(self) -> Frame {
         // SAFETY: as for the fields.
         let (data, end) = unsafe {
             (
