@@ -2,7 +2,8 @@
 
 use std::{
     cell::RefCell,
-    io::{self, Write as _},
+    fs::File,
+    io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -53,7 +54,7 @@ pub struct Contest {
     pub place: String,
     pub table: Table,
     pub effort: Effort,
-    pub output: RefCell<io::Stdout>,
+    pub output: RefCell<File>,
 }
 
 impl Contest {
@@ -83,7 +84,7 @@ impl Contest {
     pub fn write(&self, record: &Record) {
         let line = serde_json::to_string(record).expect("a record is JSON");
         let mut output = self.output.borrow_mut();
-        writeln!(output, "{line}").expect("write to standard output");
+        writeln!(output, "{line}").expect("write the record");
     }
 
     fn sample(&self, row: &str, unit: Unit, contestant: &str, value: f64) -> Record {

@@ -33,7 +33,7 @@ pub fn measure(contest: &Contest) {
         for hit in [false, true] {
             let what = if hit { "last matches" } else { "no match" };
             let profile = rules("egress", count, hit);
-            let name = format!("egress, {what}, {count} rules");
+            let name = row_name(what, count);
             row(
                 contest,
                 &name,
@@ -74,6 +74,12 @@ pub fn measure(contest: &Contest) {
         &ingress,
         Runs::Many,
     );
+}
+
+/// The name of the row about so many rules on egress.
+pub fn row_name(what: &str, count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("egress, {what}, {count} rule{plural}")
 }
 
 /// How a program can be run.

@@ -11,13 +11,15 @@ mod frame;
 mod machine;
 mod packets;
 mod programs;
+mod proxy;
 mod record;
+mod report;
 mod rtt;
 mod startup;
 mod stream;
 mod throughput;
 
-use std::{cell::RefCell, io, time::Duration};
+use std::{cell::RefCell, fs::File, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
@@ -31,10 +33,15 @@ use crate::{
 enum Cli {
     /// Measure on this machine, and write JSON lines
     Measure(Measure),
+    /// Print what was measured as Markdown
+    Report(report::Args),
 }
 
 #[derive(clap::Args)]
 struct Measure {
+    /// Where the lines go
+    #[arg(long, short)]
+    output: PathBuf,
     /// How this machine is called
     #[arg(long, default_value = "native")]
     place: String,
@@ -49,13 +56,21 @@ struct Measure {
     tables: Vec<Table>,
 }
 
-fn main() {
-    match Cli::parse() {
+fn main() -> ExitCode {
+    let result = match Cli::parse() {
         Cli::Measure(args) => measure(args),
+        Cli::Report(args) => report::run(&args),
+    };
+    if let Err(error) = result {
+        eprintln!("bench: {error}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
-fn measure(args: Measure) {
+fn measure(args: Measure) -> Result<(), String> {
+    let output = File::create(&args.output);
+    let output = output.map_err(|error| format!("{}: {error}", args.output.display()))?;
     let effort = Effort {
         rounds: args.rounds,
         length: Duration::from_secs_f64(args.seconds),
@@ -65,7 +80,7 @@ fn measure(args: Measure) {
         place: args.place,
         table: args.tables[0],
         effort,
-        output: RefCell::new(io::stdout()),
+        output: RefCell::new(output),
     };
     contest.write(&Record::Machine(facts));
     for table in args.tables {
@@ -76,7 +91,8 @@ fn measure(args: Measure) {
             Table::Startup => startup::measure(&contest),
             Table::Packets => packets::measure(&contest),
             Table::Cost => cost::measure(&contest),
-            Table::Proxy => {}
+            Table::Proxy => proxy::measure(&contest),
         }
     }
+    Ok(())
 }
