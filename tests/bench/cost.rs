@@ -21,8 +21,10 @@ use crate::{
 
 /// Numbers of rules. With none, no program is attached.
 pub const RULES: [usize; 5] = [1, 16, 64, 256, 1024];
+/// The place where time is virtual: an instruction takes a nanosecond.
+const VIRTUAL_TIME: &str = "icount";
 /// A program's mean over this time is one measurement.
-const TIME: Duration = Duration::from_millis(20);
+const TIME: Duration = Duration::from_millis(10);
 /// Turns for each one that is asked for: they are short.
 const ROUNDS: u32 = 5;
 
@@ -129,8 +131,12 @@ fn row(contest: &Contest, name: &str, program: &str, profile: &str, runs: Runs) 
             time(own.get(program)?, on_the_pair, runs)
         }),
     ];
-    let rounds = ROUNDS * contest.effort.rounds;
-    contest.row_of(rounds, name, Unit::Nanoseconds, contestants);
+    let unit = if contest.place == VIRTUAL_TIME {
+        Unit::Instructions
+    } else {
+        Unit::Nanoseconds
+    };
+    contest.row_of(ROUNDS * contest.effort.rounds, name, unit, contestants);
 }
 
 fn time(program: BorrowedFd<'_>, on_the_pair: bool, runs: Runs) -> Measured {

@@ -95,6 +95,9 @@ pub enum Unit {
     MpacketsPerSecond,
     #[serde(rename = "ns")]
     Nanoseconds,
+    /// What a nanosecond is where time is counted in them.
+    #[serde(rename = "instructions")]
+    Instructions,
     #[serde(rename = "µs")]
     Microseconds,
     #[serde(rename = "ms")]
@@ -109,6 +112,7 @@ impl fmt::Display for Unit {
             Self::GbitPerSecond => "Gbit/s",
             Self::MpacketsPerSecond => "Mpackets/s",
             Self::Nanoseconds => "ns",
+            Self::Instructions => "instructions",
             Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::Megabytes => "MB",

@@ -141,17 +141,20 @@ impl Report {
             .position(|known| known.is(place, table, row))
     }
 
-    /// The median of a contestant.
-    fn median(&self, place: &str, table: Table, row: &str, contestant: &str) -> Option<f64> {
-        let row = &self.rows[self.position(place, table, row)?];
-        let of = |result: &&Summary| result.contestant == contestant;
-        row.results.iter().find(of).map(|result| result.median)
+    fn row(&self, place: &str, table: Table, row: &str) -> Option<&Row> {
+        Some(&self.rows[self.position(place, table, row)?])
     }
 }
 
 impl Row {
     fn is(&self, place: &str, table: Table, row: &str) -> bool {
         self.place == place && self.table == table && self.row == row
+    }
+
+    fn median(&self, contestant: &str) -> Option<f64> {
+        let mut results = self.results.iter();
+        let result = results.find(|result| result.contestant == contestant)?;
+        Some(result.median)
     }
 
     fn add(&mut self, contestant: String, value: f64) {

@@ -18,8 +18,8 @@ pub fn render(report: &Report) -> String {
     }
     if !report.targets.is_empty() {
         text += "## Targets\n\n";
-        let rows = report.targets.iter().map(verdict).collect();
-        text += &columns(["where", "what", "target", "measured", ""], rows);
+        let rows: Vec<_> = report.targets.iter().map(verdict).collect();
+        text += &columns(["where", "what", "target", "measured", ""], &rows);
     }
     text
 }
@@ -60,7 +60,8 @@ fn section(report: &Report, place: &str, table: Table) -> String {
             "min..max",
             "against the first",
         ];
-        text += &columns(head, rows.into_iter().flat_map(results).collect());
+        let lines: Vec<_> = rows.into_iter().flat_map(results).collect();
+        text += &columns(head, &lines);
     }
     text + &left_out(&skipped)
 }
@@ -138,7 +139,7 @@ fn verdict(verdict: &Verdict) -> [String; 5] {
     ]
 }
 
-fn columns(head: [&str; 5], rows: Vec<[String; 5]>) -> String {
+fn columns(head: [&str; 5], rows: &[[String; 5]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].len()]).max().unwrap_or(0)
@@ -153,7 +154,7 @@ fn columns(head: [&str; 5], rows: Vec<[String; 5]>) -> String {
     };
     let rules = widths.map(|width| "-".repeat(width));
     let mut text = line(head) + &line(rules.each_ref().map(String::as_str));
-    for row in &rows {
+    for row in rows {
         text += &line(row.each_ref().map(String::as_str));
     }
     text + "\n"

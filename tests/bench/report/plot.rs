@@ -100,23 +100,23 @@ fn panels(report: &Report) -> Vec<Panel<'_>> {
 
 fn curves(report: &Report) -> Vec<Curve> {
     let machines = report.machines.iter();
-    let curves = machines.map(|machine| {
-        let point = |count: &usize| {
-            let row = cost::row_name("no match", *count);
-            let median = |who| report.median(&machine.place, Table::Cost, &row, who);
-            Some((
-                *count as f64,
-                median("injector")? - median("empty program")?,
-            ))
+    let curves = machines.filter_map(|machine| {
+        let row = |count| {
+            report.row(
+                &machine.place,
+                Table::Cost,
+                &cost::row_name("no match", count),
+            )
         };
-        (
-            machine.place.clone(),
-            cost::RULES.iter().filter_map(point).collect(),
-        )
+        let point = |count: &usize| {
+            let row = row(*count)?;
+            let cost = row.median("injector")? - row.median("empty program")?;
+            Some((*count as f64, cost))
+        };
+        let name = format!("{}: {}", machine.place, row(cost::RULES[0])?.unit);
+        Some((name, cost::RULES.iter().filter_map(point).collect()))
     });
-    curves
-        .filter(|(_, points): &Curve| !points.is_empty())
-        .collect()
+    curves.collect()
 }
 
 fn legend(root: &Area<'_>) -> Drawn {
@@ -226,7 +226,7 @@ fn lines(area: &Area<'_>, curves: &[Curve]) -> Drawn {
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .x_desc("rules")
-        .y_desc("ns over an empty program")
+        .y_desc("over an empty program")
         .label_style(("sans-serif", 12))
         .x_label_formatter(&|rules| format!("{rules}"))
         .y_label_formatter(&|cost| format!("{cost}"))

@@ -255,10 +255,10 @@ impl Target {
 
 impl Quantity {
     fn value(&self, report: &Report, place: &str) -> Option<f64> {
-        let median = |contestant| report.median(place, self.table, self.row, contestant);
-        let value = median(self.contestant)?;
+        let row = report.row(place, self.table, self.row)?;
+        let value = row.median(self.contestant)?;
         match self.less {
-            Some(less) => Some(value - median(less)?),
+            Some(less) => Some(value - row.median(less)?),
             None => Some(value),
         }
     }
