@@ -51,12 +51,7 @@ fn contestants<'a>(
     port: u16,
     measure: impl Fn(&Route<'_>, f64) -> Measured + Copy + 'a,
 ) -> Vec<Contestant<'a>> {
-    let direct = Route {
-        client: &lab.a,
-        connect: lab.b.at(Family::V4, port),
-        server: &lab.b,
-        listen: lab.b.at(Family::V4, port),
-    };
+    let direct = Route::direct(lab, port);
     let proxied = Route {
         connect: proxy_address(port),
         ..direct

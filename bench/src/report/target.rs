@@ -211,11 +211,12 @@ pub struct Verdict {
     pub place: String,
     pub what: &'static str,
     pub limit: String,
-    pub value: f64,
-    pub met: bool,
+    /// Nothing where the row could not run, or not all of it.
+    pub value: Option<f64>,
+    pub met: Option<bool>,
 }
 
-/// Judges every target in every place where it was measured.
+/// Judges every target in every place where its row was tried.
 pub fn judge(report: &Report) -> Vec<Verdict> {
     let places = report.machines.iter().map(|machine| &machine.place);
     places
@@ -234,13 +235,17 @@ impl Target {
             Places::Guests => place != "native",
             Places::All => true,
         };
-        let value = self.value(report, place).filter(|_| here)?;
+        let Quantity { table, row, .. } = self.quantity;
+        if !here || !report.tried(place, table, row) {
+            return None;
+        }
+        let value = self.value(report, place);
         Some(Verdict {
             place: place.into(),
             what: self.what,
             limit: self.limit.to_string(),
             value,
-            met: self.limit.allows(value),
+            met: value.map(|value| self.limit.allows(value)),
         })
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use injector_tests::{Host, clock::PATIENCE, socket};
+use injector_tests::{Family, Host, Lab, clock::PATIENCE, socket};
 
 use crate::contest::Measured;
 
@@ -30,6 +30,19 @@ pub struct Route<'a> {
     pub server: &'a Host,
     /// Where it listens.
     pub listen: SocketAddr,
+}
+
+impl<'a> Route<'a> {
+    /// From host A to a port of host B.
+    pub fn direct(lab: &'a Lab, port: u16) -> Self {
+        let address = lab.b.at(Family::V4, port);
+        Self {
+            client: &lab.a,
+            connect: address,
+            server: &lab.b,
+            listen: address,
+        }
+    }
 }
 
 /// Gbit/s of payload that arrive at the server in the time given.

@@ -1,20 +1,22 @@
 //! Table: one TCP stream.
 
-use injector_tests::{Family, Lab};
+use injector_tests::Lab;
 
 use crate::{
-    condition::Condition::{self, Bare, Injector, Netem, NetemOnSingleSegments, SingleSegments},
-    contest::{Contest, Contestant, Measured},
+    condition::{
+        self,
+        Condition::{Bare, Injector, Netem, NetemOnSingleSegments, SingleSegments},
+        Rows,
+    },
+    contest::Contest,
     record::Unit,
     stream::{self, Route},
 };
 
-/// The rows. Ratios are to the first in a row.
-///
 /// A lossy stream is throttled by congestion control, alike wherever single wire packets are lost;
 /// one that loses whole super-packets is throttled otherwise. `gso_max_segs 1` therefore stands
 /// first where losses are exact, even without any of its own.
-const ROWS: [(&str, &[Condition]); 10] = [
+const ROWS: &Rows = &[
     (
         "unmatched",
         &[Bare, Injector("--drop 1% --to 192.0.2.1:9/udp")],
@@ -87,22 +89,8 @@ const ROWS: [(&str, &[Condition]); 10] = [
 /// Measures them.
 pub fn measure(contest: &Contest) {
     let lab = Lab::new();
-    for (name, conditions) in ROWS {
-        let contestants = conditions.iter().map(|condition| {
-            Contestant::new(condition.name(), || goodput(&lab, *condition, contest))
-        });
-        contest.row(name, Unit::GbitPerSecond, contestants.collect());
-    }
-}
-
-fn goodput(lab: &Lab, condition: Condition, contest: &Contest) -> Measured {
-    let _applied = condition.apply(&lab.a)?;
-    let address = lab.b.at(Family::V4, 5001);
-    let route = Route {
-        client: &lab.a,
-        connect: address,
-        server: &lab.b,
-        listen: address,
-    };
-    stream::goodput(&route, contest.effort.length)
+    let route = Route::direct(&lab, 5001);
+    condition::compare(contest, Unit::GbitPerSecond, &lab.a, ROWS, || {
+        stream::goodput(&route, contest.effort.length)
+    });
 }

@@ -134,8 +134,13 @@ fn verdict(verdict: &Verdict) -> [String; 5] {
         verdict.place.clone(),
         verdict.what.into(),
         verdict.limit.clone(),
-        digits(verdict.value),
-        if verdict.met { "met" } else { "missed" }.into(),
+        verdict.value.map_or_else(String::new, digits),
+        match verdict.met {
+            Some(true) => "met",
+            Some(false) => "missed",
+            None => "not run",
+        }
+        .into(),
     ]
 }
 

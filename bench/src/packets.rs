@@ -18,7 +18,11 @@ use injector_tests::{
 };
 
 use crate::{
-    condition::Condition::{self, Bare, Injector, Netem},
+    condition::{
+        self,
+        Condition::{Bare, Injector, Netem},
+        Rows,
+    },
     contest::{Contest, Contestant, Measured},
     frame,
     record::Unit,
@@ -29,7 +33,7 @@ const DESTINATION: [u8; 4] = [10, 99, 0, 1];
 /// Packets that tell how many more there is time for.
 const TRIAL: u32 = 1 << 12;
 
-const EGRESS: [(&str, &[Condition]); 3] = [
+const EGRESS: &Rows = &[
     (
         "egress, unmatched",
         &[Bare, Injector("--drop 1% --to 192.0.2.1:9/udp")],
@@ -48,7 +52,7 @@ const EGRESS: [(&str, &[Condition]); 3] = [
     ),
 ];
 
-const INGRESS: [(&str, &[Condition]); 2] = [
+const INGRESS: &Rows = &[
     (
         "ingress, unmatched",
         &[
@@ -73,16 +77,10 @@ pub fn measure(contest: &Contest) {
     make_router(&lab);
     socket::stay_on_one_cpu();
     let (receive, _) = bpf::load(Kind::Xdp, &receive());
-    for (rows, host) in [(&EGRESS[..], &lab.a), (&INGRESS[..], &lab.b)] {
-        for (name, conditions) in rows {
-            let contestants = conditions.iter().map(|condition| {
-                Contestant::new(condition.name(), || {
-                    let _applied = condition.apply(host)?;
-                    rate(&lab, &receive, contest.effort.length, routed)
-                })
-            });
-            contest.row(name, Unit::MpacketsPerSecond, contestants.collect());
-        }
+    for (rows, host) in [(EGRESS, &lab.a), (INGRESS, &lab.b)] {
+        condition::compare(contest, Unit::MpacketsPerSecond, host, rows, || {
+            rate(&lab, &receive, contest.effort.length, routed)
+        });
     }
     xdp_drop(contest, &lab);
 }

@@ -2,6 +2,33 @@
 
 use injector_tests::{Host, Injector, tool};
 
+use crate::{
+    contest::{Contest, Contestant, Measured},
+    record::Unit,
+};
+
+/// Names of rows, and what each compares. Ratios are to the first in a row.
+pub type Rows = [(&'static str, &'static [Condition])];
+
+/// Measures rows, with their conditions in turn on the host's device.
+pub fn compare(
+    contest: &Contest,
+    unit: Unit,
+    host: &Host,
+    rows: &Rows,
+    measure: impl Fn() -> Measured,
+) {
+    for (name, conditions) in rows {
+        let contestants = conditions.iter().map(|condition| {
+            Contestant::new(condition.name(), || {
+                let _applied = condition.apply(host)?;
+                measure()
+            })
+        });
+        contest.row(name, unit, contestants.collect());
+    }
+}
+
 /// What lies in the way of the packets that leave a host, or of those that arrive.
 #[derive(Clone, Copy, Debug)]
 pub enum Condition {

@@ -144,6 +144,13 @@ impl Report {
     fn row(&self, place: &str, table: Table, row: &str) -> Option<&Row> {
         Some(&self.rows[self.position(place, table, row)?])
     }
+
+    fn tried(&self, place: &str, table: Table, row: &str) -> bool {
+        let is = |skipped: &Skipped| {
+            skipped.place == place && skipped.table == table && skipped.row == row
+        };
+        self.row(place, table, row).is_some() || self.skipped.iter().any(is)
+    }
 }
 
 impl Row {
