@@ -1,6 +1,6 @@
 //! What is done to a host's device for the time of one measurement.
 
-use injector_tests::{Host, Injector, tool};
+use injector_tests::{Host, Injector, injector::Path, tool};
 
 use crate::{
     contest::{Contest, Contestant, Measured},
@@ -20,10 +20,7 @@ pub fn compare(
 ) {
     for (name, conditions) in rows {
         let contestants = conditions.iter().map(|condition| {
-            Contestant::new(condition.name(), || {
-                let _applied = condition.apply(host)?;
-                measure()
-            })
+            Contestant::new(condition.name(), || condition.during(host, &measure))
         });
         contest.row(name, unit, contestants.collect());
     }
@@ -56,8 +53,15 @@ impl Condition {
         }
     }
 
-    /// Puts it on the host's device, or says why that cannot be.
-    pub fn apply(self, host: &Host) -> Result<Applied<'_>, String> {
+    /// Measures while it is on the host's device.
+    pub fn during(self, host: &Host, measure: impl FnOnce() -> Measured) -> Measured {
+        let mut applied = self.apply(host)?;
+        let measured = measure();
+        applied.end()?;
+        measured
+    }
+
+    fn apply(self, host: &Host) -> Result<Applied<'_>, String> {
         let mut applied = Applied {
             host,
             single_segments: false,
@@ -80,13 +84,36 @@ impl Condition {
     }
 }
 
-/// It lasts until this is dropped.
-#[derive(Debug)]
-pub struct Applied<'a> {
+/// What is to be undone.
+struct Applied<'a> {
     host: &'a Host,
     single_segments: bool,
     netem: bool,
     injector: Option<Injector>,
+}
+
+impl Applied<'_> {
+    /// Ends the run, in which every fault must have been done: what passes untouched is fast.
+    fn end(&mut self) -> Result<(), String> {
+        let Some(injector) = self.injector.take() else {
+            return Ok(());
+        };
+        let end = injector.stop();
+        let ended = end.ended.ok_or(end.stderr)?;
+        let Path {
+            lapsed,
+            failed_open,
+            lost,
+            ..
+        } = ended.achieved.path;
+        if lapsed + failed_open > 0 {
+            return Err(format!("{lapsed} + {failed_open} packets passed untouched"));
+        }
+        if lost > 0 {
+            eprintln!("the private pair lost {lost} packets");
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Applied<'_> {
@@ -98,16 +125,6 @@ impl Drop for Applied<'_> {
         if self.single_segments {
             // The kernel's GSO_MAX_SEGS, which a veth starts with.
             warn(set_gso_max_segs(self.host, 65_535));
-        }
-        if let Some(injector) = self.injector.take() {
-            let end = injector.stop();
-            match end.ended {
-                Some(ended) if ended.achieved.path.lost > 0 => {
-                    eprintln!("the private pair lost {} packets", ended.achieved.path.lost);
-                }
-                Some(_) => {}
-                None => eprintln!("injector: {}: {}", end.status, end.stderr),
-            }
         }
     }
 }

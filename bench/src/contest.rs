@@ -1,7 +1,6 @@
 //! Contestants that take turns, A B A B …, so that a machine's moods hit them alike.
 
 use std::{
-    cell::RefCell,
     fs::File,
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,16 +14,16 @@ pub type Measured = Result<f64, String>;
 
 /// One of those that a row compares.
 pub struct Contestant<'a> {
-    name: String,
+    name: &'static str,
     measure: Box<dyn FnMut() -> Measured + 'a>,
     failed: bool,
 }
 
 impl<'a> Contestant<'a> {
     /// One that is measured by calling `measure`, once in each round.
-    pub fn new(name: impl Into<String>, measure: impl FnMut() -> Measured + 'a) -> Self {
+    pub fn new(name: &'static str, measure: impl FnMut() -> Measured + 'a) -> Self {
         Self {
-            name: name.into(),
+            name,
             measure: Box::new(measure),
             failed: false,
         }
@@ -54,7 +53,7 @@ pub struct Contest {
     pub place: String,
     pub table: Table,
     pub effort: Effort,
-    pub output: RefCell<File>,
+    pub output: File,
 }
 
 impl Contest {
@@ -69,10 +68,10 @@ impl Contest {
         for _ in 0..rounds {
             for contestant in contestants.iter_mut().filter(|one| !one.failed) {
                 let record = match contestant.attempt() {
-                    Ok(value) => self.sample(row, unit, &contestant.name, value),
+                    Ok(value) => self.sample(row, unit, contestant.name, value),
                     Err(reason) => {
                         contestant.failed = true;
-                        self.skipped(row, &contestant.name, &reason)
+                        self.skipped(row, contestant.name, &reason)
                     }
                 };
                 self.write(&record);
@@ -83,8 +82,7 @@ impl Contest {
     /// Writes a record.
     pub fn write(&self, record: &Record) {
         let line = serde_json::to_string(record).expect("a record is JSON");
-        let mut output = self.output.borrow_mut();
-        writeln!(output, "{line}").expect("write the record");
+        writeln!(&self.output, "{line}").expect("write the record");
     }
 
     fn sample(&self, row: &str, unit: Unit, contestant: &str, value: f64) -> Record {

@@ -1,7 +1,7 @@
 //! Measures what injector costs, beside nothing, netem and a proxy; `scripts/bench` is its front.
 //!
 //! `measure` runs on each machine, natively and in guests, and writes JSON lines ([`record`]);
-//! `report` reads those of all machines and makes text, JSON, Markdown and a plot of them.
+//! `report` reads those of all machines and makes Markdown, JSON and a plot of them.
 
 mod condition;
 mod contest;
@@ -19,7 +19,7 @@ mod startup;
 mod stream;
 mod throughput;
 
-use std::{cell::RefCell, fs::File, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs::File, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::Parser;
 
@@ -80,19 +80,25 @@ fn measure(args: Measure) -> Result<(), String> {
         place: args.place,
         table: args.tables[0],
         effort,
-        output: RefCell::new(output),
+        output,
     };
     contest.write(&Record::Machine(facts));
     for table in args.tables {
         contest.table = table;
-        match table {
-            Table::Throughput => throughput::measure(&contest),
-            Table::Rtt => rtt::measure(&contest),
-            Table::Startup => startup::measure(&contest),
-            Table::Packets => packets::measure(&contest),
-            Table::Cost => cost::measure(&contest),
-            Table::Proxy => proxy::measure(&contest),
-        }
+        // Some bind themselves to a processor, which ends with the thread.
+        thread::scope(|scope| scope.spawn(|| run(&contest)).join())
+            .map_err(|_| format!("{table}: failed"))?;
     }
     Ok(())
+}
+
+fn run(contest: &Contest) {
+    match contest.table {
+        Table::Throughput => throughput::measure(contest),
+        Table::Packets => packets::measure(contest),
+        Table::Rtt => rtt::measure(contest),
+        Table::Cost => cost::measure(contest),
+        Table::Proxy => proxy::measure(contest),
+        Table::Startup => startup::measure(contest),
+    }
 }

@@ -97,8 +97,7 @@ fn xdp_drop(contest: &Contest, lab: &Lab) {
         }),
         Contestant::new("injector", || {
             let condition = Injector("--direction ingress --xdp native --drop 100%");
-            let _applied = condition.apply(&lab.b)?;
-            rate(lab, &send, length, at_the_driver)
+            condition.during(&lab.b, || rate(lab, &send, length, at_the_driver))
         }),
     ];
     contest.row(XDP_DROP, Unit::MpacketsPerSecond, contestants);

@@ -63,8 +63,8 @@ fn contestants<'a>(
             measure(&proxied, 1000.0)
         }),
         Contestant::new("injector", move || {
-            let _applied = Condition::Injector("--delay 1ms").apply(&lab.a)?;
-            measure(&direct, 1000.0)
+            let condition = Condition::Injector("--delay 1ms");
+            condition.during(&lab.a, || measure(&direct, 1000.0))
         }),
     ]
 }

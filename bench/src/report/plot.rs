@@ -81,7 +81,12 @@ fn draw(root: &Area<'_>, panels: &[Panel<'_>], heights: &[i32]) -> Drawn {
 
 /// Throughput everywhere, the proxy, and what rules cost where that was measured.
 fn panels(report: &Report) -> Vec<Panel<'_>> {
-    let rows = |table: Table| report.rows.iter().filter(move |row| row.table == table);
+    // A row without ours compares nothing.
+    let compared = report
+        .rows
+        .iter()
+        .filter(|row| row.median("injector").is_some());
+    let rows = |table: Table| compared.clone().filter(move |row| row.table == table);
     let throughput = report.machines.iter().map(|machine| {
         let rows = rows(Table::Throughput).filter(|row| row.place == machine.place);
         let title = format!("{}: TCP throughput, Gbit/s", machine.place);
