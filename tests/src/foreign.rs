@@ -2,35 +2,24 @@
 
 use std::{
     borrow::Cow,
-    io,
-    mem::{forget, size_of},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    sync::atomic::{AtomicU32, Ordering},
+    mem::forget,
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use aya::programs::{
     ProgramInfo, SchedClassifier, TcAttachType,
     tc::{NlOptions, TcAttachOptions, qdisc_add_clsact},
 };
-use nix::libc;
 
-use crate::Host;
+use crate::{
+    Host,
+    bpf::{self, Instruction, Kind, NEXT, XDP_PASS, instruction},
+};
 
 // linux/bpf.h
 const MAP_CREATE: i32 = 0;
 const MAP_LOOKUP: i32 = 1;
-const PROGRAM_LOAD: i32 = 5;
-const LINK_CREATE: i32 = 28;
-const XDP: u32 = 37;
-const TCX_INGRESS: u32 = 46;
-const TCX_EGRESS: u32 = 47;
-const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const MAP_TYPE_ARRAY: u32 = 2;
-const PROGRAM_TYPE_TC: u32 = 3;
-const PROGRAM_TYPE_XDP: u32 = 6;
-/// `TC_ACT_UNSPEC` and `TCX_NEXT`.
-const NEXT: i32 = -1;
-const XDP_PASS: i32 = 2;
 /// Offsets in `struct __sk_buff`.
 const LEN: i16 = 0;
 const MARK: i16 = 8;
@@ -99,12 +88,12 @@ impl Foreign {
     pub fn on_tcx(host: &Host, side: Side, counted: Counted) -> Self {
         let (map, program, _) = load_tc(counted);
         let attach_type = match side {
-            Side::Egress => TCX_EGRESS,
-            Side::Ingress => TCX_INGRESS,
+            Side::Egress => bpf::TCX_EGRESS,
+            Side::Ingress => bpf::TCX_INGRESS,
         };
         Self {
             map,
-            _held: link(host, &program, attach_type, 0),
+            _held: bpf::link(host, &program, attach_type, 0),
         }
     }
 
@@ -112,11 +101,11 @@ impl Foreign {
     #[track_caller]
     pub fn on_xdp(host: &Host) -> Self {
         let map = create_map();
-        let code = [count(&map, 0), ret(XDP_PASS)].concat();
-        let (program, _) = load(PROGRAM_TYPE_XDP, &code);
+        let code = [count(&map, 0), bpf::ret(XDP_PASS)].concat();
+        let (program, _) = bpf::load(Kind::Xdp, &code);
         Self {
             map,
-            _held: link(host, &program, XDP, XDP_FLAGS_DRV_MODE),
+            _held: bpf::link(host, &program, bpf::XDP, bpf::XDP_FLAGS_DRV_MODE),
         }
     }
 
@@ -142,41 +131,14 @@ fn load_tc(counted: Counted) -> (OwnedFd, OwnedFd, ProgramInfo) {
         unless(MARK, counted.mark),
         unless(PRIORITY, counted.priority),
         count(&map, 1),
-        ret(NEXT),
+        bpf::ret(NEXT),
     ];
-    let (program, info) = load(PROGRAM_TYPE_TC, &code.concat());
+    let (program, info) = bpf::load(Kind::Tc, &code.concat());
     (map, program, info)
 }
 
-#[track_caller]
-fn link(host: &Host, program: &OwnedFd, attach_type: u32, flags: u32) -> OwnedFd {
-    let mut attributes = CreateLink {
-        program: program.as_raw_fd() as u32,
-        target: host.ifindex(),
-        attach_type,
-        flags,
-        reserved: [0; 4],
-    };
-    owned(host.run(|| bpf(LINK_CREATE, &mut attributes).expect("attach a program")))
-}
-
-fn instruction(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> [u8; 8] {
-    let (offset, immediate) = (offset.to_ne_bytes(), immediate.to_ne_bytes());
-    let registers = src << 4 | dst;
-    [
-        code,
-        registers,
-        offset[0],
-        offset[1],
-        immediate[0],
-        immediate[1],
-        immediate[2],
-        immediate[3],
-    ]
-}
-
 /// Returns [`NEXT`] unless the context's field is `value`.
-fn unless(field: i16, value: u32) -> Vec<[u8; 8]> {
+fn unless(field: i16, value: u32) -> Vec<Instruction> {
     vec![
         // r1 = *(u32 *)(r6 + field); if w1 == value skip two.
         instruction(0x61, 1, 6, field, 0),
@@ -187,7 +149,7 @@ fn unless(field: i16, value: u32) -> Vec<[u8; 8]> {
 }
 
 /// Adds one to the map's element.
-fn count(map: &OwnedFd, index: i32) -> Vec<[u8; 8]> {
+fn count(map: &OwnedFd, index: i32) -> Vec<Instruction> {
     vec![
         // *(u32 *)(r10 - 4) = index; r2 = r10 - 4
         instruction(0x62, 10, 0, -4, index),
@@ -204,14 +166,6 @@ fn count(map: &OwnedFd, index: i32) -> Vec<[u8; 8]> {
     ]
 }
 
-fn ret(value: i32) -> Vec<[u8; 8]> {
-    vec![
-        instruction(0xb4, 0, 0, 0, value),
-        instruction(0x95, 0, 0, 0, 0),
-    ]
-}
-
-/// The front of `union bpf_attr` for each of the requests.
 #[repr(C)]
 struct CreateMap {
     map_type: u32,
@@ -229,51 +183,6 @@ struct Lookup {
     flags: u64,
 }
 
-#[repr(C)]
-struct LoadProgram {
-    program_type: u32,
-    instructions_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel_version: u32,
-    flags: u32,
-    name: [u8; 16],
-}
-
-#[repr(C)]
-struct CreateLink {
-    program: u32,
-    target: u32,
-    attach_type: u32,
-    flags: u32,
-    reserved: [u32; 4],
-}
-
-fn bpf<T>(request: i32, attributes: &mut T) -> io::Result<i32> {
-    // SAFETY: the kernel is told the structure's size; its pointers are its maker's care.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            request,
-            std::ptr::from_mut(attributes),
-            size_of::<T>(),
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result as i32)
-    }
-}
-
-fn owned(fd: i32) -> OwnedFd {
-    // SAFETY: the descriptor is new and nobody else's.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
 #[track_caller]
 fn create_map() -> OwnedFd {
     let mut attributes = CreateMap {
@@ -282,7 +191,7 @@ fn create_map() -> OwnedFd {
         value_size: 8,
         max_entries: 2,
     };
-    owned(bpf(MAP_CREATE, &mut attributes).expect("create a map"))
+    bpf::owned(bpf::bpf(MAP_CREATE, &mut attributes).expect("create a map"))
 }
 
 #[track_caller]
@@ -295,35 +204,6 @@ fn lookup(map: &OwnedFd, index: u32) -> u64 {
         value: &raw mut value as u64,
         flags: 0,
     };
-    bpf(MAP_LOOKUP, &mut attributes).expect("look into the map");
+    bpf::bpf(MAP_LOOKUP, &mut attributes).expect("look into the map");
     value
-}
-
-/// Loads a program under a name of its own, and finds it by that. The description does not keep it
-/// loaded: that is what the descriptor is for.
-#[track_caller]
-fn load(program_type: u32, code: &[[u8; 8]]) -> (OwnedFd, ProgramInfo) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("f{}_{number}", std::process::id());
-    let mut name_bytes = [0; 16];
-    name_bytes[..name.len()].copy_from_slice(name.as_bytes());
-    let mut attributes = LoadProgram {
-        program_type,
-        instructions_count: code.len() as u32,
-        instructions: code.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-        kernel_version: 0,
-        flags: 0,
-        name: name_bytes,
-    };
-    let program = owned(bpf(PROGRAM_LOAD, &mut attributes).expect("load a program"));
-    let loaded = aya::programs::loaded_programs().flatten();
-    let found = loaded
-        .into_iter()
-        .find(|info| info.name_as_str() == Some(&name));
-    (program, found.expect("the program just loaded"))
 }

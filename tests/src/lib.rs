@@ -11,6 +11,7 @@
 //! names and die with their last handle, and an injector is killed and cleared away when dropped.
 //! Mistakes in the harness's own set-up panic, for the backtrace.
 
+pub mod bpf;
 pub mod clock;
 pub mod echo;
 pub mod foreign;

@@ -1,0 +1,160 @@
+//! Table: the programs by themselves, beside empty ones of the same type.
+
+use std::{
+    cell::OnceCell,
+    fmt::Write as _,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
+};
+
+use injector_tests::{
+    bpf::{self, Kind},
+    socket, stats,
+};
+
+use crate::{
+    contest::{Contest, Contestant, Measured},
+    frame,
+    programs::{self, Own},
+    record::Unit,
+};
+
+/// Numbers of rules. With none, no program is attached.
+pub const RULES: [usize; 5] = [1, 16, 64, 256, 1024];
+/// The place where time is virtual: an instruction takes a nanosecond.
+const VIRTUAL_TIME: &str = "icount";
+/// A program's mean over this time is one measurement.
+const TIME: Duration = Duration::from_millis(10);
+/// Turns for each one that is asked for: they are short.
+const ROUNDS: u32 = 5;
+
+/// Measures them.
+pub fn measure(contest: &Contest) {
+    socket::stay_on_one_cpu();
+    for count in RULES {
+        for hit in [false, true] {
+            let what = if hit { "last matches" } else { "no match" };
+            let profile = rules("egress", count, hit);
+            let name = row_name(what, count);
+            row(
+                contest,
+                &name,
+                programs::DIVERT_EGRESS,
+                &profile,
+                Runs::Many,
+            );
+        }
+    }
+    let ingress = rules("ingress", 1, false);
+    let name = "ingress, no match, 1 rule";
+    row(
+        contest,
+        name,
+        programs::DIVERT_INGRESS,
+        &ingress,
+        Runs::Many,
+    );
+    for fault in [
+        "drop: 1%",
+        "corrupt: 1%",
+        "duplicate: 1%",
+        "delay: {time: 10ms, jitter: 5ms}",
+    ] {
+        let profile = format!("name: bench\nrules:\n- {{{fault}}}\n");
+        let name = format!("decide, {fault}");
+        row(contest, &name, programs::DECIDE, &profile, Runs::Many);
+    }
+    let delay = "name: bench\nrules:\n- {delay: 10ms}\n";
+    row(contest, "stamp", programs::STAMP, delay, Runs::Single);
+    row(contest, "return", programs::RETURN, delay, Runs::Single);
+    let drop = "name: bench\nrules:\n- {direction: ingress, drop: 100%}\n";
+    row(contest, "xdp, drop", programs::XDP, drop, Runs::Many);
+    row(
+        contest,
+        "xdp, no match, 1 rule",
+        programs::XDP,
+        &ingress,
+        Runs::Many,
+    );
+}
+
+/// The name of the row about so many rules on egress.
+pub fn row_name(what: &str, count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("egress, {what}, {count} rule{plural}")
+}
+
+/// How a program can be run.
+#[derive(Clone, Copy)]
+enum Runs {
+    /// On the same packet over and over.
+    Many,
+    /// Once for each packet, because it leaves the packet so that it would not do the same again.
+    Single,
+}
+
+/// Rules that differ from the packet as late as can be, and, if it is to be a hit, one more that
+/// is the packet's: it exempts, which is the least that can be done with a match.
+fn rules(direction: &str, count: usize, hit: bool) -> String {
+    let mut text = "name: bench\nrules:\n".to_owned();
+    let misses = count - usize::from(hit);
+    for i in 0..misses {
+        let condition = if i % 2 == 0 {
+            format!("dst: 10.1.{}.0/24, dst_port: 2000", i / 2 % 256)
+        } else {
+            format!("src: 10.0.0.1, dst_port: {}", 3000 + i)
+        };
+        let rule = format!("match: {{protocol: udp, {condition}}}, drop: 1%");
+        writeln!(text, "- {{direction: {direction}, {rule}}}").expect("write to a string");
+    }
+    if hit {
+        let rule = "match: {protocol: udp, dst: 10.0.0.2, dst_port: 2000}";
+        writeln!(text, "- {{direction: {direction}, {rule}}}").expect("write to a string");
+    }
+    text
+}
+
+fn row(contest: &Contest, name: &str, program: &str, profile: &str, runs: Runs) {
+    let (kind, verdict) = match program {
+        programs::XDP if name.contains("drop") => (Kind::Xdp, bpf::XDP_DROP),
+        programs::XDP => (Kind::Xdp, bpf::XDP_PASS),
+        _ => (Kind::Tc, bpf::NEXT),
+    };
+    let (empty, _) = bpf::load(kind, &bpf::ret(verdict));
+    let own: OnceCell<Result<Own, String>> = OnceCell::new();
+    let on_the_pair = [programs::DECIDE, programs::STAMP, programs::RETURN].contains(&program);
+    let contestants = vec![
+        Contestant::new("empty program", || time(empty.as_fd(), on_the_pair, runs)),
+        Contestant::new("injector", || {
+            let own = own.get_or_init(|| Own::load(profile));
+            let own = own.as_ref().map_err(Clone::clone)?;
+            time(own.get(program)?, on_the_pair, runs)
+        }),
+    ];
+    let unit = if contest.place == VIRTUAL_TIME {
+        Unit::Instructions
+    } else {
+        Unit::Nanoseconds
+    };
+    contest.row_of(ROUNDS * contest.effort.rounds, name, unit, contestants);
+}
+
+fn time(program: BorrowedFd<'_>, on_the_pair: bool, runs: Runs) -> Measured {
+    let frame = frame::udp([10, 0, 0, 1], [10, 0, 0, 2]);
+    let context = on_the_pair.then(programs::context_on_the_pair);
+    let run = |times| {
+        let context = context.as_ref().map(|context| &context[..]);
+        bpf::test_run(program, &frame, context, times).map_err(|error| error.to_string())
+    };
+    let mean = match runs {
+        Runs::Many => {
+            let once = run(100)?.max(Duration::from_nanos(1));
+            run((TIME.as_nanos() / once.as_nanos()) as u32)?
+        }
+        Runs::Single => {
+            let times: Result<Vec<Duration>, String> = (0..1000).map(|_| run(1)).collect();
+            stats::median(times?)
+        }
+    };
+    Ok(mean.as_nanos() as f64)
+}
