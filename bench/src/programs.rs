@@ -9,10 +9,10 @@ use aya::{
 };
 use injector::{
     datapath::object::{self, Specialisation},
-    plan::Plan,
+    plan::{Needs, Plan},
     profile,
 };
-use injector_common::abi::{Context, XdpMode, maps};
+use injector_common::abi::{self, Context, RuleId, XdpMode, maps};
 
 pub use injector_common::abi::programs::{
     DECIDE, DIVERT_EGRESS, DIVERT_INGRESS, RETURN, STAMP, XDP,
@@ -36,17 +36,21 @@ impl Own {
             device: NOWHERE,
             near: NOWHERE,
             far: NOWHERE,
+            whole: NOWHERE,
+            has_napi: false,
+            splits_max: 1,
             raw_ip: false,
             has_fq: true,
             xdp: XdpMode::Native,
             frame_len_max: 1522,
+            needs: Needs::of([&plan]),
         };
         let mut ebpf = object::load(&plan, special).map_err(|error| error.to_string())?;
-        let deadline = ebpf.map_mut(maps::DEADLINE).ok_or("no map for the lease")?;
-        let mut deadline: Array<&mut MapData, u64> =
-            Array::try_from(deadline).map_err(|error| error.to_string())?;
-        deadline
-            .set(0, u64::MAX, 0)
+        let control = ebpf.map_mut(maps::CONTROL).ok_or("no map for the lease")?;
+        let mut control: Array<&mut MapData, u64> =
+            Array::try_from(control).map_err(|error| error.to_string())?;
+        control
+            .set(abi::DEADLINE, u64::MAX, 0)
             .map_err(|error| error.to_string())?;
         Ok(Self(ebpf))
     }
@@ -62,7 +66,7 @@ impl Own {
 /// The context of a packet on the private pair: `struct __sk_buff`, for the first slot.
 pub fn context_on_the_pair() -> [u8; CONTEXT_LEN] {
     let mut context = [0; CONTEXT_LEN];
-    let word = Context::new(0, false).word();
+    let word = Context::new(RuleId::new(0, 0), false, true).word();
     context[CB + 16..CB + 20].copy_from_slice(&word.to_ne_bytes());
     context
 }

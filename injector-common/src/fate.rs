@@ -2,7 +2,7 @@
 
 use crate::{
     abi::FaultSpec,
-    random::{CERTAIN, LANES, Stream},
+    random::{LANES, Stream},
 };
 
 /// The fate of one wire packet.
@@ -77,7 +77,7 @@ pub fn touch(
     count: u64,
     hits: impl Fn(Stream, u64, u64) -> u64,
 ) -> Touch {
-    if spec.drop_odds >= CERTAIN {
+    if spec.drops_all() {
         return Touch::Drop;
     }
     let end = first + count;
@@ -158,6 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::random::CERTAIN;
 
     prop_compose! {
         fn any_spec()(

@@ -164,6 +164,9 @@ impl Matched<'_> {
     /// Takes the packet's indexes, and foresees what they mean.
     #[inline(always)]
     fn decide(self) -> i32 {
+        if self.spec.drops_all() {
+            return self.drop_all();
+        }
         let Some(first) = record::advance(self.slot, self.packets) else {
             return PASS;
         };
@@ -171,14 +174,17 @@ impl Matched<'_> {
             return self.delay(Lane::Straight, first);
         }
         match foresee::touch(self.spec, first, self.packets) {
-            Touch::Drop => {
-                record::rule(self.slot, |counters| counters.dropped += self.packets);
-                self.skb.consume()
-            }
+            Touch::Drop => self.drop_all(),
             Touch::Some => self.split(first),
             Touch::None if self.spec.delays() => self.delay(Lane::Whole, first),
             Touch::None => self.follow(),
         }
+    }
+
+    #[inline(always)]
+    fn drop_all(self) -> i32 {
+        record::rule(self.slot, |counters| counters.dropped += self.packets);
+        self.skb.consume()
     }
 
     #[inline(always)]

@@ -57,6 +57,10 @@ pub static SPLITS: Array<Split> = Array::with_max_entries(1, 0);
 #[map]
 pub static SPLITS_SENT: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
+/// In which tick each processor last found the lease valid.
+#[map]
+pub static LEASE_VALID_IN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// What the loader says to all programs: the end of its lease, and whether the faults have ended.
 #[map]
 pub static CONTROL: Array<u64> = Array::with_max_entries(2, 0);

@@ -33,8 +33,11 @@ fn decide(ctx: &XdpContext) -> Option<Fate> {
     {
         return None;
     }
-    let n = record::advance(slot, 1)?;
-    let fate = fate::decide(spec, n);
+    let fate = if spec.drops_all() {
+        Fate::Drop
+    } else {
+        fate::decide(spec, record::advance(slot, 1)?)
+    };
     record::rule(slot, |counters| {
         counters.matched += 1;
         counters.bytes += frame_len as u64;

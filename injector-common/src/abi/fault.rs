@@ -80,6 +80,12 @@ pub struct RuleState {
 record!(RuleState, size: 32, align: 8);
 
 impl FaultSpec {
+    /// Whether the rule drops every packet, so that none has to have an index.
+    #[inline(always)]
+    pub const fn drops_all(&self) -> bool {
+        self.drop_odds >= crate::random::CERTAIN
+    }
+
     /// Whether the rule delays its packets.
     #[inline(always)]
     pub const fn delays(&self) -> bool {
