@@ -17,6 +17,7 @@ mod report;
 mod rtt;
 mod startup;
 mod stream;
+mod swap;
 mod throughput;
 
 use std::{fs::File, path::PathBuf, process::ExitCode, thread, time::Duration};

@@ -7,6 +7,7 @@ use injector_tests::{Injector, Lab, injector};
 use crate::{
     contest::{Contest, Contestant, Measured},
     record::Unit,
+    swap::swap,
 };
 
 /// Measures all of them on a run without a delay, since stopping waits for delayed packets.
@@ -16,6 +17,10 @@ pub fn measure(contest: &Contest) {
     let rounds = 3 * contest.effort.rounds;
     contest.row_of(rounds, "faults on", Unit::Milliseconds, one(|| start(&lab)));
     contest.row_of(rounds, "stop", Unit::Milliseconds, one(|| stop(&lab)));
+    for rules in [256, 1024] {
+        let name = format!("swap, {rules} rules");
+        contest.row_of(rounds, &name, Unit::Milliseconds, one(|| swap(&lab, rules)));
+    }
     contest.row("peak memory", Unit::Megabytes, one(|| peak_memory(&lab)));
     contest.row_of(1, "stripped binary", Unit::Megabytes, one(stripped_len));
 }

@@ -103,7 +103,7 @@ const fn relative(what: &'static str, quantity: Quantity, of: Quantity, limit: L
 const SINGLE: &str = "gso_max_segs 1";
 const NETEM_SINGLE: &str = "netem + gso_max_segs 1";
 
-const TARGETS: [Target; 17] = [
+const TARGETS: [Target; 19] = [
     ratio(
         "unmatched: throughput of bare",
         Places::All,
@@ -193,6 +193,16 @@ const TARGETS: [Target; 17] = [
         150.0,
     ),
     absolute("stop: ms", median(Startup, "stop", "injector"), 100.0),
+    absolute(
+        "swap of 256 rules: ms",
+        median(Startup, "swap, 256 rules", "injector"),
+        5.0,
+    ),
+    absolute(
+        "swap of 1024 rules: ms",
+        median(Startup, "swap, 1024 rules", "injector"),
+        20.0,
+    ),
     absolute(
         "peak memory: MB",
         median(Startup, "peak memory", "injector"),
