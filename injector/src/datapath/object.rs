@@ -1,5 +1,7 @@
 //! The eBPF object: loading it for one device, and filling its maps from a plan.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     Ebpf, Pod,
     maps::{Array, Map, MapData, MapError},
@@ -232,8 +234,18 @@ pub(super) fn take_counters(ebpf: &mut Ebpf) -> Result<Counters> {
     Counters::new(
         data(maps::RULE_COUNTERS)?,
         data(maps::PATH_COUNTERS)?,
-        data(maps::STATES)?,
+        share(ebpf, maps::STATES)?,
     )
+}
+
+/// A second handle of an array map that stays in the object.
+fn share(ebpf: &Ebpf, name: &str) -> Result<MapData> {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
+        return Err(missing("map", name));
+    };
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|source| Error::refused(format!("share the map {name}"), source))?;
+    MapData::from_fd(fd).map_err(|error| Error::ebpf(format!("open the map {name}"), &error))
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
