@@ -17,8 +17,8 @@ const BATCH: usize = 25;
 /// Some super-packets of [`BATCH`] are hit, and some are not, by each fault.
 const FAULTS: &str = "drop: 1%, duplicate: 1%, corrupt: 1%";
 
-fn profile(rule: &str) -> String {
-    format!("name: lanes\nseed: 21\nrules: [{rule}]")
+fn profile(protocol: &str, faults: &str) -> String {
+    format!("name: lanes\nseed: 21\nrules: [{{match: {{protocol: {protocol}}}, {faults}}}]")
 }
 
 fn flow() -> Flow {
@@ -59,7 +59,7 @@ fn order(report: &Report) -> Vec<u64> {
 
 #[test]
 fn super_packets_have_the_fates_of_their_single_packets_and_stay_in_order() {
-    let profile = profile(&format!("{{{FAULTS}}}"));
+    let profile = profile("udp", FAULTS);
     for family in Family::ALL {
         let flow = flow().family(family);
         for flow in [flow.clone(), flow.batch(BATCH)] {
@@ -76,7 +76,7 @@ fn delayed_super_packets_too() {
     if !kernel::can_delay() {
         return;
     }
-    let profile = profile(&format!("{{{FAULTS}, delay: 30ms}}"));
+    let profile = profile("udp", &format!("{FAULTS}, delay: 30ms"));
     // A batch at a time: an emulated guest's queues are short.
     let flow = flow().gap(Duration::from_millis(4)).batch(BATCH);
     let report = send(&profile, &flow);
@@ -93,7 +93,7 @@ fn delayed_super_packets_too() {
 #[test]
 fn untouched_super_packets_do_not_leave_the_device() {
     // So rare that not one packet is hit.
-    let profile = profile("{drop: 0.0000001%}");
+    let profile = profile("udp", "drop: 0.0000001%");
     let lab = Lab::new();
     let injector = Injector::start(&lab.a, &profile);
     flow().batch(BATCH).send(&lab.a, &lab.b).assert_untouched();
@@ -111,7 +111,7 @@ fn slow_starts_lose_nothing_on_the_way() {
     }
     // Copies do not slow a sender down, so that its bursts double until the end.
     let lab = Lab::new();
-    let profile = profile("{duplicate: 1%, delay: 50ms}");
+    let profile = profile("tcp", "duplicate: 1%, delay: 50ms");
     let injector = Injector::start(&lab.a, &profile);
     const BYTES: u64 = 4 << 20;
     for _ in 0..transfers() {
@@ -135,17 +135,17 @@ fn starting_and_stopping_loses_and_reorders_nothing() {
         lab.a
             .run(|| tool::tc(&format!("qdisc add dev {device} clsact")));
     }
-    let rule = if kernel::can_delay() {
-        "{delay: 20ms}"
+    let faults = if kernel::can_delay() {
+        "delay: 20ms"
     } else {
-        "{drop: 0.0000001%}"
+        "drop: 0.0000001%"
     };
     let flow = Flow::new(duration().as_micros() as u64 / GAP.as_micros() as u64).gap(GAP);
     let mut cycles = 0;
     thread::scope(|scope| {
         let sending = scope.spawn(|| flow.send(&lab.a, &lab.b));
         while !sending.is_finished() {
-            let injector = Injector::start(&lab.a, &profile(rule));
+            let injector = Injector::start(&lab.a, &profile("udp", faults));
             thread::sleep(Duration::from_millis(30));
             injector.stop().achieved().assert_clean();
             cycles += 1;

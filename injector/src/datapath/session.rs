@@ -179,7 +179,8 @@ impl Session {
         self.lease.drain()?;
         let end = Instant::now() + self.delay_max + MARGIN;
         loop {
-            let in_flight = self.counters.in_flight(self.slots.clone())?;
+            let in_flight = self.counters.in_flight(self.slots.clone())?
+                + self.counters.in_flight(self.former.clone())?;
             if in_flight == 0 || Instant::now() > end || !patience(in_flight) {
                 return Ok(());
             }
