@@ -129,7 +129,8 @@ pub enum XdpMode {
     Off = 0,
     /// In the driver, before receive offload: every wire packet is decided there.
     Native = 1,
-    /// After receive offload: what is longer than a wire packet is left to the pair.
+    /// After receive offload, and again for what the pairs put back: only single packets of rules
+    /// that drop everything are decided there.
     Generic = 2,
 }
 

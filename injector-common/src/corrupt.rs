@@ -1,8 +1,6 @@
 //! Which bit a corruption flips, and which checksum covers it.
 
-use network_types::{icmp::Icmpv4Hdr, sctp::SctpHdr, tcp::TcpHdr, udp::UdpHdr};
-
-use crate::wire::{Bytes, Layout, NO_PROTOCOL, protocol};
+use crate::wire::{Bytes, Layout, NO_PROTOCOL, protocol, transport_len};
 
 /// Bytes at the start of a transport header in which a packet without payload is hit: ports, or
 /// type, code and checksum. The receiver then finds a wrong checksum, not a wrong length.
@@ -43,7 +41,7 @@ pub fn choose<B: Bytes + ?Sized>(
     draw: u64,
 ) -> Option<Flip> {
     let end = if layout.end < len { layout.end } else { len };
-    let payload = layout.transport + header_len(frame, layout);
+    let payload = layout.transport + transport_len(frame, layout);
     let (start, end) = if payload < end {
         (payload, end)
     } else if layout.transport + HEADER_TARGET_LEN <= end {
@@ -59,24 +57,6 @@ pub fn choose<B: Bytes + ?Sized>(
         mask: 1 << (bit % 8),
         checksum: checksum(layout, offset, end),
     })
-}
-
-/// Length of the transport header, 0 where there is none or it is unknown here.
-#[inline(always)]
-fn header_len<B: Bytes + ?Sized>(frame: &B, layout: &Layout) -> usize {
-    if layout.later_fragment || layout.protocol >= NO_PROTOCOL {
-        return 0;
-    }
-    match layout.protocol as u8 {
-        protocol::TCP => match frame.read::<TcpHdr>(layout.transport) {
-            Some(tcp) if tcp.doff() as usize * 4 >= TcpHdr::LEN => tcp.doff() as usize * 4,
-            _ => TcpHdr::LEN,
-        },
-        protocol::UDP => UdpHdr::LEN,
-        protocol::ICMP | protocol::ICMPV6 => Icmpv4Hdr::LEN,
-        protocol::SCTP => SctpHdr::LEN,
-        _ => 0,
-    }
 }
 
 #[inline(always)]

@@ -7,7 +7,9 @@ use core::mem::offset_of;
 
 use network_types::{
     eth::EthHdr,
+    icmp::Icmpv4Hdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
+    sctp::SctpHdr,
     tcp::TcpHdr,
     udp::UdpHdr,
     vlan::VlanHdr,
@@ -278,6 +280,31 @@ pub fn parse<B: Bytes + ?Sized>(
         ports(frame, &layout, key)?;
     }
     Ok(layout)
+}
+
+/// Where the payload of a TCP or UDP packet starts.
+#[inline(always)]
+pub fn payload<B: Bytes + ?Sized>(frame: &B, raw_ip: bool) -> Option<usize> {
+    let layout = parse(frame, raw_ip, features::ALL, &mut PacketKey::default()).ok()?;
+    Some(layout.transport + transport_len(frame, &layout))
+}
+
+/// Length of the transport header, 0 where there is none or it is unknown here.
+#[inline(always)]
+pub(crate) fn transport_len<B: Bytes + ?Sized>(frame: &B, layout: &Layout) -> usize {
+    if layout.later_fragment || layout.protocol >= NO_PROTOCOL {
+        return 0;
+    }
+    match layout.protocol as u8 {
+        protocol::TCP => match frame.read::<TcpHdr>(layout.transport) {
+            Some(tcp) if tcp.doff() as usize * 4 >= TcpHdr::LEN => tcp.doff() as usize * 4,
+            _ => TcpHdr::LEN,
+        },
+        protocol::UDP => UdpHdr::LEN,
+        protocol::ICMP | protocol::ICMPV6 => Icmpv4Hdr::LEN,
+        protocol::SCTP => SctpHdr::LEN,
+        _ => 0,
+    }
 }
 
 /// The EtherType behind Ethernet header and VLAN tags, and where its header starts.

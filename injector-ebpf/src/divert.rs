@@ -83,7 +83,7 @@ pub fn run(skb: Skb, direction: Direction) -> i32 {
     let Some(spec) = FAULTS.get(slot) else {
         return PASS;
     };
-    if spec.flags & flags::XDP != 0 && globals::xdp_decides(skb.len()) {
+    if direction == Direction::Ingress && globals::xdp_decides(spec, skb.len()) {
         return PASS;
     }
     if record::lapsed() {

@@ -2,7 +2,7 @@
 //! treats these as constants and removes code that they exclude.
 
 use aya_ebpf::Global;
-use injector_common::abi::XdpMode;
+use injector_common::abi::{FaultSpec, XdpMode, flags};
 
 #[unsafe(no_mangle)]
 static DEV_IFINDEX: Global<u32> = Global::new(0);
@@ -81,11 +81,14 @@ pub fn uses(features: u32) -> bool {
 
 /// Whether XDP decides a frame of this length, in a rule that only drops.
 ///
-/// Generic XDP also sees super-packets. Those are left to the pair, which splits them: a drop is one
-/// packet on the wire.
+/// Generic XDP also sees super-packets, in which a drop is one packet on the wire, and a second time
+/// what the pairs put back. So it drops single packets of rules that drop everything.
 #[inline(always)]
-pub fn xdp_decides(frame_len: u32) -> bool {
+pub fn xdp_decides(spec: &FaultSpec, frame_len: u32) -> bool {
     let mode = XDP_MODE.load();
-    mode == XdpMode::Native as u32
-        || mode == XdpMode::Generic as u32 && frame_len <= FRAME_LEN_MAX.load()
+    spec.flags & flags::XDP != 0
+        && (mode == XdpMode::Native as u32
+            || mode == XdpMode::Generic as u32
+                && spec.drops_all()
+                && frame_len <= FRAME_LEN_MAX.load())
 }

@@ -8,9 +8,9 @@ use aya_ebpf::{
     helpers,
     programs::TcContext,
 };
-use injector_common::wire::HEADERS_LEN_MAX;
+use injector_common::wire::{self, HEADERS_LEN_MAX};
 
-use crate::frame::Frame;
+use crate::{frame::Frame, globals};
 
 /// Next program, or the default: `TCX_NEXT` and `TC_ACT_UNSPEC`. Not `TC_ACT_OK`, which would keep
 /// the packet from programs attached after ours.
@@ -141,14 +141,10 @@ impl Skb {
     /// How many packets this is on the wire.
     #[inline(always)]
     pub fn wire_packets(self) -> u64 {
-        let segments = self.gso_segs();
-        if segments > 0 {
-            return u64::from(segments);
-        }
-        // A super-packet of unverified origin (tun, virtio) has a size but no count yet.
-        match self.gso_size() {
-            0 => 1,
-            size => u64::from((self.len() + size - 1) / size),
+        match (self.gso_segs(), self.gso_size()) {
+            (0, 0) => 1,
+            (0, size) => u64::from(count_segments(self.0, size)),
+            (segments, _) => u64::from(segments),
         }
     }
 
@@ -287,4 +283,18 @@ impl Skb {
             )
         };
     }
+}
+
+/// How many segments the kernel will make of a super-packet of unverified origin (tun, virtio), which
+/// has their size but not yet their number: it counts them when the packet is first sent.
+///
+/// A global function, which the verifier checks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn count_segments(ctx: *mut __sk_buff, size: u32) -> u32 {
+    let skb = Skb::from(ctx);
+    let headers = wire::payload(&skb.headers(), globals::raw_ip()).unwrap_or(0);
+    let payload = skb.len().saturating_sub(headers as u32);
+    // The verifier does not remember that the size is not 0.
+    payload.div_ceil(size.max(1)).max(1)
 }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use injector_common::{
-    abi::{INGRESS, flags},
+    abi::INGRESS,
     fate::{self, Fate},
 };
 
@@ -26,11 +26,7 @@ fn decide(ctx: &XdpContext) -> Option<Fate> {
     let slot = classify::find_rule(&frame(ctx), false, INGRESS).ok()??;
     let spec = FAULTS.get(slot)?;
     let frame_len = frame(ctx).len();
-    if spec.flags & flags::XDP == 0
-        || !globals::xdp_decides(frame_len as u32)
-        || record::lapsed()
-        || record::draining()
-    {
+    if !globals::xdp_decides(spec, frame_len as u32) || record::lapsed() || record::draining() {
         return None;
     }
     let fate = if spec.drops_all() {

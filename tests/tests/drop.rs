@@ -130,7 +130,8 @@ rules: [{match: {protocol: tcp, dst_port: 5001}, drop: 1%}]";
     );
     // Each lost segment is sent again; not, as after the loss of super-packets, a dozen for each.
     let resent = u64::from(report.info.retransmits);
-    let expected = rule.dropped..=rule.dropped * 2;
+    // One of them may be the last acknowledgement, or sent again after the sender was asked.
+    let expected = rule.dropped - 2..=rule.dropped * 2;
     assert!(
         expected.contains(&resent),
         "{resent} resent, {} dropped",
