@@ -3,16 +3,9 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::{
-    Ebpf,
-    maps::{Array, MapData},
-};
-use injector::{
-    datapath::object::{self, Specialisation},
-    plan::{Needs, Plan},
-    profile,
-};
-use injector_common::abi::{self, Context, RuleId, XdpMode, maps};
+use aya::Ebpf;
+use injector_common::abi::{Context, RuleId, XdpMode};
+use injector_tests::loaded;
 
 pub use injector_common::abi::programs::{
     DECIDE, DIVERT_EGRESS, DIVERT_INGRESS, RETURN, STAMP, XDP,
@@ -21,8 +14,6 @@ pub use injector_common::abi::programs::{
 /// Offset of `cb` in `struct __sk_buff`, and the structure's length (linux/bpf.h).
 const CB: usize = 48;
 const CONTEXT_LEN: usize = 192;
-/// No interface has it: what is sent there is refused.
-const NOWHERE: u32 = 0x7fff_0000;
 
 /// The programs of a profile, loaded but not attached.
 pub struct Own(Ebpf);
@@ -30,29 +21,7 @@ pub struct Own(Ebpf);
 impl Own {
     /// Loads them.
     pub fn load(text: &str) -> Result<Self, String> {
-        let profile = profile::parse("bench", text).map_err(|error| error.to_string())?;
-        let plan = Plan::new(&profile, 1).map_err(|error| error.to_string())?;
-        let special = Specialisation {
-            device: NOWHERE,
-            near: NOWHERE,
-            far: NOWHERE,
-            whole: NOWHERE,
-            has_napi: false,
-            splits_max: 1,
-            raw_ip: false,
-            has_fq: true,
-            xdp: XdpMode::Native,
-            frame_len_max: 1522,
-            needs: Needs::of([&plan]),
-        };
-        let mut ebpf = object::load(&plan, special).map_err(|error| error.to_string())?;
-        let control = ebpf.map_mut(maps::CONTROL).ok_or("no map for the lease")?;
-        let mut control: Array<&mut MapData, u64> =
-            Array::try_from(control).map_err(|error| error.to_string())?;
-        control
-            .set(abi::DEADLINE, u64::MAX, 0)
-            .map_err(|error| error.to_string())?;
-        Ok(Self(ebpf))
+        loaded::load(text, 1, XdpMode::Native).map(|(_, ebpf)| Self(ebpf))
     }
 
     /// One of them.

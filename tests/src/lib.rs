@@ -19,6 +19,7 @@ pub mod frames;
 pub mod injector;
 pub mod kernel;
 pub mod lab;
+pub mod loaded;
 pub mod netns;
 pub mod predict;
 pub mod residue;

@@ -226,7 +226,11 @@ fn fragments_are_delayed_like_whole_packets() {
     let _alone = clock::alone();
     for (family, headers) in [(Family::V4, 28), (Family::V6, 48)] {
         let lab = Lab::new();
-        let injector = Injector::start(&lab.a, "{name: far, seed: 1, rules: [{delay: 20ms}]}");
+        let profile = "
+name: far
+seed: 1
+rules: [{match: {protocol: udp}, delay: 20ms}]";
+        let injector = Injector::start(&lab.a, profile);
         // Two bytes more than fit into one packet.
         let flow = Flow::new(COUNT).family(family).len(1500 - headers + 2);
         let report = flow.gap(2 * MS).linger(300 * MS).send(&lab.a, &lab.b);

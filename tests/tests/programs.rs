@@ -3,22 +3,22 @@
 
 use aya::{
     Ebpf, TestRun as _,
-    maps::{Array, MapData, PerCpuArray},
+    maps::{MapData, PerCpuArray},
     programs::{SchedClassifier, TestRunOptions, Xdp},
 };
 use etherparse::PacketBuilder;
 use injector::{
-    datapath::object::{self, Specialisation},
     plan::{Hook, Needs, Plan},
     profile,
 };
 use injector_common::{
-    abi::{self, FaultSpec, RuleCounters, XdpMode, features, flags, maps, programs},
+    abi::{FaultSpec, RuleCounters, XdpMode, features, flags, maps, programs},
     corrupt,
     fate::{self, Fate, Touch},
     random::Stream,
     wire::{self, PacketKey},
 };
+use injector_tests::loaded;
 
 /// Offsets in `struct __sk_buff` (linux/bpf.h).
 const CB: usize = 48;
@@ -30,29 +30,8 @@ const UNSPEC: u32 = u32::MAX;
 const SHOT: u32 = 2;
 const REDIRECT: u32 = 7;
 const XDP_PASS: u32 = 2;
-/// No interface has it: what is sent there is refused.
-const NOWHERE: u32 = 0x7fff_0000;
-
 fn load(text: &str, seed: u64) -> (Plan, Ebpf) {
-    let plan = Plan::new(&profile::parse("test", text).unwrap(), seed).unwrap();
-    let special = Specialisation {
-        device: NOWHERE,
-        near: NOWHERE,
-        far: NOWHERE,
-        whole: NOWHERE,
-        has_napi: false,
-        splits_max: 1,
-        raw_ip: false,
-        has_fq: true,
-        xdp: XdpMode::Generic,
-        frame_len_max: 1522,
-        needs: Needs::of([&plan]),
-    };
-    let mut ebpf = object::load(&plan, special).unwrap();
-    let mut control: Array<&mut MapData, u64> =
-        Array::try_from(ebpf.map_mut(maps::CONTROL).unwrap()).unwrap();
-    control.set(abi::DEADLINE, u64::MAX, 0).unwrap();
-    (plan, ebpf)
+    loaded::load(text, seed, XdpMode::Generic).unwrap()
 }
 
 fn seed() -> u64 {

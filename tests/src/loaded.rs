@@ -1,0 +1,42 @@
+//! The programs of a profile, loaded but attached to nothing, for `BPF_PROG_TEST_RUN`.
+
+use aya::{
+    Ebpf,
+    maps::{Array, MapData},
+};
+use injector::{
+    datapath::object::{self, Specialisation},
+    plan::{Needs, Plan},
+    profile,
+};
+use injector_common::abi::{self, XdpMode, maps};
+
+/// No interface has it: what is sent there is refused.
+const NOWHERE: u32 = 0x7fff_0000;
+
+/// Loads the programs of the profile in `text`, with a lease that does not end.
+pub fn load(text: &str, seed: u64, xdp: XdpMode) -> Result<(Plan, Ebpf), String> {
+    let profile = profile::parse("test", text).map_err(|error| error.to_string())?;
+    let plan = Plan::new(&profile, seed).map_err(|error| error.to_string())?;
+    let special = Specialisation {
+        device: NOWHERE,
+        near: NOWHERE,
+        far: NOWHERE,
+        whole: NOWHERE,
+        has_napi: false,
+        splits_max: 1,
+        raw_ip: false,
+        has_fq: true,
+        xdp,
+        frame_len_max: 1522,
+        needs: Needs::of([&plan]),
+    };
+    let mut ebpf = object::load(&plan, special).map_err(|error| error.to_string())?;
+    let control = ebpf.map_mut(maps::CONTROL).ok_or("no map for the lease")?;
+    let mut control: Array<&mut MapData, u64> =
+        Array::try_from(control).map_err(|error| error.to_string())?;
+    control
+        .set(abi::DEADLINE, u64::MAX, 0)
+        .map_err(|error| error.to_string())?;
+    Ok((plan, ebpf))
+}
