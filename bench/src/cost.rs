@@ -58,7 +58,6 @@ pub fn measure(contest: &Contest) {
         "drop: 1%",
         "corrupt: 1%",
         "duplicate: 1%",
-        "delay: {time: 10ms, jitter: 5ms}",
     ] {
         let profile = format!("name: bench\nrules:\n- {{{fault}}}\n");
         let name = format!("decide, {fault}");
