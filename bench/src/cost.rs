@@ -54,11 +54,7 @@ pub fn measure(contest: &Contest) {
         &ingress,
         Runs::Many,
     );
-    for fault in [
-        "drop: 1%",
-        "corrupt: 1%",
-        "duplicate: 1%",
-    ] {
+    for fault in ["drop: 1%", "corrupt: 1%", "duplicate: 1%"] {
         let profile = format!("name: bench\nrules:\n- {{{fault}}}\n");
         let name = format!("decide, {fault}");
         row(contest, &name, programs::DECIDE, &profile, Runs::Many);
