@@ -74,8 +74,9 @@ fn loses_what_was_foretold(mode: &str, via: Option<&str>) {
     let resent = u64::from(stream.info.retransmits);
     // A busy machine overruns the device's own ring, which native XDP gives it.
     let most = tcp.dropped * 2 + device_drops(&lab);
+    // One of the dropped may be the last of the stream, sent again after the sender was asked.
     assert!(
-        (tcp.dropped..=most).contains(&resent),
+        (tcp.dropped - 2..=most).contains(&resent),
         "{} dropped, {:?}",
         tcp.dropped,
         stream.info
