@@ -17,8 +17,7 @@ use crate::{
 /// Decides, and carries the decision out.
 #[inline(always)]
 pub fn run(skb: Skb) -> i32 {
-    let Some(context) = Context::from_word(skb.cb::<4>()) else {
-        record::path(|counters| counters.stray += 1);
+    let Some(context) = record::context(skb) else {
         return SHOT;
     };
     let slot = context.rule().slot();
@@ -55,11 +54,7 @@ pub fn run(skb: Skb) -> i32 {
         copy(skb, context, undelayed_ns + delay_ns);
     }
     skb.carry_ns(split.departure_ns);
-    if context.held() {
-        skb.to_egress(globals::far_ifindex())
-    } else {
-        put_back::to_device(skb, context)
-    }
+    put_back::onward(skb, context)
 }
 
 /// Sends a duplicate on its way.

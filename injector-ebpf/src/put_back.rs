@@ -10,16 +10,25 @@ use crate::{
 /// On the near end: what fq has let go returns to the device.
 #[inline(always)]
 pub fn run(skb: Skb) -> i32 {
-    let Some(context) = Context::from_word(skb.cb::<4>()) else {
-        record::path(|counters| counters.stray += 1);
+    let Some(context) = record::context(skb) else {
         return SHOT;
     };
     to_device(skb, context)
 }
 
+/// On the far ends: to where packets are held, or to the device where it has nothing to wait for.
+#[inline(always)]
+pub fn onward(skb: Skb, context: Context) -> i32 {
+    if context.held() {
+        skb.to_egress(globals::far_ifindex())
+    } else {
+        to_device(skb, context)
+    }
+}
+
 /// Redirects the packet to the device.
 #[inline(always)]
-pub fn to_device(skb: Skb, context: Context) -> i32 {
+fn to_device(skb: Skb, context: Context) -> i32 {
     mark(skb, context);
     if context.ingress() {
         skb.to_ingress(globals::dev_ifindex())

@@ -9,12 +9,23 @@ use aya_ebpf::{
         bpf_spin_unlock as unlock,
     },
 };
-use injector_common::abi::{self, PathCounters, RuleCounters, RuleId, RuleState, Split};
+use injector_common::abi::{self, Context, PathCounters, RuleCounters, RuleId, RuleState, Split};
 
 use crate::{
     globals,
     maps::{CONTROL, LEASE_VALID_IN, PATH_COUNTERS, RULE_COUNTERS, SPLITS, SPLITS_SENT, STATES},
+    skb::Skb,
 };
+
+/// What a packet on a pair carries. One that carries nothing is not ours, and is counted.
+#[inline(always)]
+pub fn context(skb: Skb) -> Option<Context> {
+    let context = Context::from_word(skb.cb::<4>());
+    if context.is_none() {
+        path(|counters| counters.stray += 1);
+    }
+    context
+}
 
 /// Updates the counters of the rule in `slot`.
 #[inline(always)]

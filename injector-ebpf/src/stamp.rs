@@ -1,7 +1,5 @@
 //! On the pair's far end, behind the decision: the departure time that fq obeys.
 
-use injector_common::abi::Context;
-
 use crate::{
     globals, record,
     skb::{OK, SHOT, Skb},
@@ -10,8 +8,7 @@ use crate::{
 /// Writes the carried departure time.
 #[inline(always)]
 pub fn run(skb: Skb) -> i32 {
-    if Context::from_word(skb.cb::<4>()).is_none() {
-        record::path(|counters| counters.stray += 1);
+    if record::context(skb).is_none() {
         return SHOT;
     }
     // fq sends packets of priority 7 (TC_PRIO_CONTROL) at once; the true priority is in cb[3].
