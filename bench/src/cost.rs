@@ -60,7 +60,7 @@ pub fn measure(contest: &Contest) {
         row(contest, &name, programs::DECIDE, &profile, Runs::Many);
     }
     let delay = "name: bench\nrules:\n- {delay: 10ms}\n";
-    row(contest, "stamp", programs::STAMP, delay, Runs::Single);
+    row(contest, "hold", programs::HOLD, delay, Runs::Single);
     row(contest, "return", programs::RETURN, delay, Runs::Single);
     let drop = "name: bench\nrules:\n- {direction: ingress, drop: 100%}\n";
     row(contest, "xdp, drop", programs::XDP, drop, Runs::Many);
@@ -117,7 +117,7 @@ fn row(contest: &Contest, name: &str, program: &str, profile: &str, runs: Runs) 
     };
     let (empty, _) = bpf::load(kind, &bpf::ret(verdict));
     let own: OnceCell<Result<Own, String>> = OnceCell::new();
-    let on_the_pair = [programs::DECIDE, programs::STAMP, programs::RETURN].contains(&program);
+    let on_the_pair = [programs::DECIDE, programs::HOLD, programs::RETURN].contains(&program);
     let contestants = vec![
         Contestant::new("empty program", || time(empty.as_fd(), on_the_pair, runs)),
         Contestant::new("injector", || {

@@ -8,7 +8,7 @@ use injector_common::abi::{Context, RuleId, XdpMode};
 use injector_tests::loaded;
 
 pub use injector_common::abi::programs::{
-    DECIDE, DIVERT_EGRESS, DIVERT_INGRESS, RETURN, STAMP, XDP,
+    DECIDE, DIVERT_EGRESS, DIVERT_INGRESS, HOLD, RETURN, XDP,
 };
 
 /// Offset of `cb` in `struct __sk_buff`, and the structure's length (linux/bpf.h).

@@ -82,16 +82,12 @@ pub mod programs {
     pub const DIVERT_EGRESS: &str = "injector_egress";
     /// Lifts packets out of the device's ingress path.
     pub const DIVERT_INGRESS: &str = "injector_ingress";
-    /// Decides the fate of a wire packet.
+    /// Decides the fate of a wire packet that has crossed the pair.
     pub const DECIDE: &str = "injector_decide";
-    /// Writes the departure time.
-    pub const STAMP: &str = "injector_stamp";
-    /// Brings what crossed whole among what was split.
-    pub const JOIN: &str = "injector_join";
+    /// Decides the fate of a wire packet that has not, and holds packets until they depart.
+    pub const HOLD: &str = "injector_hold";
     /// Puts packets back where they were lifted.
     pub const RETURN: &str = "injector_return";
-    /// Switches the splitting pair to NAPI.
-    pub const NAPI: &str = "injector_napi";
     /// Decides rules that only drop, before the kernel allocates a socket buffer.
     pub const XDP: &str = "injector_xdp";
 }
@@ -100,12 +96,12 @@ pub mod programs {
 pub mod globals {
     /// `u32`: the device under fault.
     pub const DEV_IFINDEX: &str = "DEV_IFINDEX";
-    /// `u32`: the splitting pair's near end.
+    /// `u32`: the pair's near end.
     pub const NEAR_IFINDEX: &str = "NEAR_IFINDEX";
-    /// `u32`: the splitting pair's far end, on which fq holds packets.
+    /// `u32`: the pair's far end, on which fq holds packets.
     pub const FAR_IFINDEX: &str = "FAR_IFINDEX";
-    /// `u32`: the near end of the pair that carries super-packets whole.
-    pub const WHOLE_IFINDEX: &str = "WHOLE_IFINDEX";
+    /// `u32`: the device on the far end that splits what it sends; 0 where there is none.
+    pub const SPLITTER_IFINDEX: &str = "SPLITTER_IFINDEX";
     /// `u32`: one less than the elements of a processor in the map `SPLITS`, a power of two: more
     /// than can be on their way to be split.
     pub const SPLITS_MASK: &str = "SPLITS_MASK";

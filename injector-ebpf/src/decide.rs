@@ -1,4 +1,9 @@
 //! On the pair's far end: the fate of one wire packet.
+//!
+//! Packets come here by two ways. Those that the splitter sends come by the far end's egress, while
+//! the program that lifted the super-packet still waits: nothing can overtake them. Those that
+//! crossed the pair come by its ingress, through the queue of a processor; that is the way where
+//! checksums are filled in, so that corruption shows.
 
 use injector_common::{
     abi::{Context, FaultSpec, features, flags},
@@ -14,20 +19,46 @@ use crate::{
     skb::{SHOT, Skb},
 };
 
-/// Decides, and carries the decision out.
+/// Whether a packet's checksums are there, or left to a NIC to fill in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Checksums {
+    Filled,
+    Unfilled,
+}
+
+/// What has crossed the pair is decided, where that has not been done, and goes on to where packets
+/// are held, or back to the device.
 #[inline(always)]
 pub fn run(skb: Skb) -> i32 {
-    let Some(context) = record::context(skb) else {
+    let Some(mut context) = record::context(skb) else {
         return SHOT;
     };
+    if context.is_undecided() {
+        if !is_delivered(skb, context, Checksums::Filled) {
+            return SHOT;
+        }
+        context = context.decided();
+    }
+    if context.held() {
+        skb.to_egress(globals::far_ifindex())
+    } else {
+        put_back::to_device(skb, context)
+    }
+}
+
+/// Decides, carries the decision out, and says whether anything of the packet is left.
+#[inline(always)]
+pub fn is_delivered(skb: Skb, context: Context, checksums: Checksums) -> bool {
     let slot = context.rule().slot();
     let Some(spec) = FAULTS.get(slot) else {
-        return SHOT;
+        return false;
     };
     let Some(split) = record::arrive(skb.cb::<3>()) else {
-        return SHOT;
+        return false;
     };
+    let context = context.decided();
     skb.set_cb::<3>(split.priority);
+    skb.set_cb::<4>(context.word());
     let Fate::Deliver {
         corrupt,
         duplicate_delay_ns,
@@ -36,9 +67,10 @@ pub fn run(skb: Skb) -> i32 {
     else {
         record::rule(slot, |counters| counters.dropped += 1);
         record::leave(context.rule(), 1);
-        return SHOT;
+        return false;
     };
-    if globals::uses(features::CORRUPT)
+    if checksums == Checksums::Filled
+        && globals::uses(features::CORRUPT)
         && let Some(draw) = corrupt
         && flip(skb, spec, draw)
     {
@@ -54,7 +86,7 @@ pub fn run(skb: Skb) -> i32 {
         copy(skb, context, undelayed_ns + delay_ns);
     }
     skb.carry_ns(split.departure_ns);
-    put_back::onward(skb, context)
+    true
 }
 
 /// Sends a duplicate on its way.

@@ -1,4 +1,4 @@
-//! On the device: which packets are lifted onto the pairs, and by which lane.
+//! On the device: which packets are lifted, and by which lane.
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
 use injector_common::{
@@ -49,14 +49,22 @@ struct Departure {
     time_ns: u64,
 }
 
-/// A way through the pairs.
+impl Departure {
+    #[inline(always)]
+    fn is_now(self) -> bool {
+        self.time_ns <= self.now_ns
+    }
+}
+
+/// A way to where packets are held, or put back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
-    /// Over the first pair, which splits super-packets, to where each segment's fate is decided.
+    /// By the splitter, which makes wire packets of super-packets. Like [`Lane::Straight`] it has no
+    /// queue: until packets are held or put back, the sender waits.
     Split,
-    /// Over the second pair, whole: as many hops as by [`Lane::Split`], so that order is kept.
-    Whole,
-    /// Straight to where packets are held: nothing has to be split in this rule.
+    /// Over the pair, whose near end splits, too, and also fills in checksums.
+    Across,
+    /// As they are.
     Straight,
 }
 
@@ -64,8 +72,8 @@ impl Lane {
     #[inline(always)]
     fn ifindex(self) -> u32 {
         match self {
-            Self::Split => globals::near_ifindex(),
-            Self::Whole => globals::whole_ifindex(),
+            Self::Split => globals::splitter_ifindex(),
+            Self::Across => globals::near_ifindex(),
             Self::Straight => globals::far_ifindex(),
         }
     }
@@ -111,7 +119,7 @@ pub fn run(skb: Skb, direction: Direction) -> i32 {
     matched.decide()
 }
 
-/// Recognises a packet that the pairs have put back, and restores its priority, which no crossing
+/// Recognises a packet that the pair has put back, and restores its priority, which no crossing
 /// keeps.
 #[inline(always)]
 fn has_returned(skb: Skb) -> bool {
@@ -171,12 +179,12 @@ impl Matched<'_> {
             return PASS;
         };
         if !self.splits() {
-            return self.delay(Lane::Straight, first);
+            return self.delay(first);
         }
         match foresee::touch(self.spec, first, self.packets) {
             Touch::Drop => self.drop_all(),
             Touch::Some => self.split(first),
-            Touch::None if self.spec.delays() => self.delay(Lane::Whole, first),
+            Touch::None if self.spec.delays() => self.delay(first),
             Touch::None => self.follow(),
         }
     }
@@ -200,34 +208,39 @@ impl Matched<'_> {
             return PASS;
         };
         self.skb.set_cb::<3>(place);
-        self.lift(Lane::Split, departure, |counters| {
-            counters.split += self.packets;
-        })
+        self.lift(
+            self.splitting_lane(),
+            departure,
+            Context::undecided,
+            |counters| {
+                counters.split += self.packets;
+            },
+        )
     }
 
     /// Delays the packet as one: its first wire packet's delay is everybody's.
     #[inline(always)]
-    fn delay(self, lane: Lane, first: u64) -> i32 {
-        self.carry(lane, self.departure_of(first), |counters| {
+    fn delay(self, first: u64) -> i32 {
+        self.carry(Lane::Straight, self.departure_of(first), |counters| {
             counters.delayed += self.packets;
         })
     }
 
-    /// Lets a packet pass to which nothing is to happen; through the pairs where others of its rule
-    /// are still on their way, so as not to overtake them.
+    /// Lets a packet pass to which nothing is to happen; behind the others of its rule where some are
+    /// still on their way, so as not to overtake them.
     #[inline(always)]
     fn follow(self) -> i32 {
         let ahead = record::ahead(self.slot);
         if ahead.packets == 0 {
             return PASS;
         }
-        let lane = if self.splits() {
-            Lane::Whole
-        } else {
-            Lane::Straight
-        };
         let mut departure = self.departure(0);
         departure.time_ns = departure.time_ns.max(ahead.latest_ns);
+        // fq keeps the order of what is held; what is not may be in the pair's queue.
+        let lane = match self.splitting_lane() {
+            Lane::Across if self.splits() && departure.is_now() => Lane::Across,
+            _ => Lane::Straight,
+        };
         self.carry(lane, departure, |_| {})
     }
 
@@ -236,7 +249,17 @@ impl Matched<'_> {
     fn carry(self, lane: Lane, departure: Departure, count: impl FnOnce(&mut RuleCounters)) -> i32 {
         self.skb.carry_ns(departure.time_ns);
         self.skb.set_cb::<3>(self.skb.priority());
-        self.lift(lane, departure, count)
+        self.lift(lane, departure, Context::decided, count)
+    }
+
+    #[inline(always)]
+    fn splitting_lane(self) -> Lane {
+        let corrupts = globals::uses(features::CORRUPT) && self.spec.corrupt_odds != 0;
+        if corrupts || !globals::has_splitter() || self.skb.is_uncounted() {
+            Lane::Across
+        } else {
+            Lane::Split
+        }
     }
 
     #[inline(always)]
@@ -259,18 +282,24 @@ impl Matched<'_> {
         }
     }
 
-    /// Sends a clone through the pairs and consumes the original.
+    /// Sends a clone on its way and consumes the original.
     ///
     /// The clone belongs to no socket. Without that, a delayed packet would count against its
     /// socket's limits (TCP Small Queues, `SO_SNDBUF`) and throttle the sender, which a long wire
     /// does not.
     #[inline(always)]
-    fn lift(self, lane: Lane, departure: Departure, count: impl FnOnce(&mut RuleCounters)) -> i32 {
+    fn lift(
+        self,
+        lane: Lane,
+        departure: Departure,
+        fate: impl FnOnce(Context) -> Context,
+        count: impl FnOnce(&mut RuleCounters),
+    ) -> i32 {
         let Self { skb, slot, .. } = self;
         let from_ingress = self.direction == Direction::Ingress;
-        let held = departure.time_ns > departure.now_ns;
         let rule = record::rule_id(slot);
-        skb.set_cb::<4>(Context::new(rule, from_ingress, held).word());
+        let context = fate(Context::new(rule, from_ingress, !departure.is_now()));
+        skb.set_cb::<4>(context.word());
         if globals::raw_ip() && skb.push_ethernet().is_err() {
             return self.fail_open();
         }
@@ -288,7 +317,7 @@ impl Matched<'_> {
         self.fail_open()
     }
 
-    /// The pair is gone or down: no packet may be lost for that.
+    /// The way is gone or down: no packet may be lost for that.
     #[inline(always)]
     fn fail_open(self) -> i32 {
         record::rule(self.slot, |counters| counters.failed_open += self.packets);

@@ -11,7 +11,7 @@ static NEAR_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static FAR_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static WHOLE_IFINDEX: Global<u32> = Global::new(0);
+static SPLITTER_IFINDEX: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SPLITS_MASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -31,22 +31,28 @@ pub fn dev_ifindex() -> u32 {
     DEV_IFINDEX.load()
 }
 
-/// The splitting pair's near end.
+/// The pair's near end, on whose way to the far end super-packets are split and checksums filled in.
 #[inline(always)]
 pub fn near_ifindex() -> u32 {
     NEAR_IFINDEX.load()
 }
 
-/// The splitting pair's far end, on which fq holds packets.
+/// The pair's far end, on which fq holds packets.
 #[inline(always)]
 pub fn far_ifindex() -> u32 {
     FAR_IFINDEX.load()
 }
 
-/// The near end of the pair that carries super-packets whole.
+/// Whether there is a device that splits super-packets on their way out of the far end.
 #[inline(always)]
-pub fn whole_ifindex() -> u32 {
-    WHOLE_IFINDEX.load()
+pub fn has_splitter() -> bool {
+    SPLITTER_IFINDEX.load() != 0
+}
+
+/// That device.
+#[inline(always)]
+pub fn splitter_ifindex() -> u32 {
+    SPLITTER_IFINDEX.load()
 }
 
 /// One less than the elements of a processor in [`SPLITS`](crate::maps::SPLITS).
@@ -82,7 +88,7 @@ pub fn uses(features: u32) -> bool {
 /// Whether XDP decides a frame of this length, in a rule that only drops.
 ///
 /// Generic XDP also sees super-packets, in which a drop is one packet on the wire, and a second time
-/// what the pairs put back. So it drops single packets of rules that drop everything.
+/// what the pair puts back. So it drops single packets of rules that drop everything.
 #[inline(always)]
 pub fn xdp_decides(spec: &FaultSpec, frame_len: u32) -> bool {
     let mode = XDP_MODE.load();

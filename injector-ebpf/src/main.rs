@@ -14,17 +14,15 @@ mod divert;
 mod foresee;
 mod frame;
 mod globals;
-mod join;
+mod hold;
 mod maps;
 mod put_back;
 mod record;
 mod skb;
-mod stamp;
 mod verifier;
 mod xdp;
 
 use aya_ebpf::{
-    bindings::xdp_action,
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
@@ -43,22 +41,17 @@ pub fn injector_ingress(ctx: TcContext) -> i32 {
     divert::run(Skb::new(&ctx), Direction::Ingress)
 }
 
-/// Second pair's far end, ingress: on to the first pair's.
-#[classifier]
-pub fn injector_join(ctx: TcContext) -> i32 {
-    join::run(Skb::new(&ctx))
-}
-
-/// Far end's ingress: decides the fate of one wire packet.
+/// Far end's ingress: decides the fate of a wire packet that has crossed the pair.
 #[classifier]
 pub fn injector_decide(ctx: TcContext) -> i32 {
     decide::run(Skb::new(&ctx))
 }
 
-/// Far end's egress: writes the departure time for fq.
+/// Far end's egress: decides the fate of a wire packet that has been split right here, and holds
+/// packets until they depart.
 #[classifier]
-pub fn injector_stamp(ctx: TcContext) -> i32 {
-    stamp::run(Skb::new(&ctx))
+pub fn injector_hold(ctx: TcContext) -> i32 {
+    hold::run(Skb::new(&ctx))
 }
 
 /// Near end's ingress: puts the packet back on the device.
@@ -71,13 +64,6 @@ pub fn injector_return(ctx: TcContext) -> i32 {
 #[xdp]
 pub fn injector_xdp(ctx: XdpContext) -> u32 {
     xdp::run(&ctx)
-}
-
-/// Splitting pair, XDP: nothing but its being there, for which a veth device takes its packets by NAPI
-/// from a ring that pushes back when it is full. `frags`, for otherwise the pair's MTU is too large.
-#[xdp(frags)]
-pub fn injector_napi(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
 }
 
 /// GPL-compatible, as helpers such as `bpf_ktime_get_ns` demand.

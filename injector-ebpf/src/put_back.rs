@@ -16,19 +16,9 @@ pub fn run(skb: Skb) -> i32 {
     to_device(skb, context)
 }
 
-/// On the far ends: to where packets are held, or to the device where it has nothing to wait for.
-#[inline(always)]
-pub fn onward(skb: Skb, context: Context) -> i32 {
-    if context.held() {
-        skb.to_egress(globals::far_ifindex())
-    } else {
-        to_device(skb, context)
-    }
-}
-
 /// Redirects the packet to the device.
 #[inline(always)]
-fn to_device(skb: Skb, context: Context) -> i32 {
+pub fn to_device(skb: Skb, context: Context) -> i32 {
     mark(skb, context);
     if context.ingress() {
         skb.to_ingress(globals::dev_ifindex())

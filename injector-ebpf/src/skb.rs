@@ -138,6 +138,13 @@ impl Skb {
         Frame::new(data as usize, end as usize)
     }
 
+    /// Whether this is a super-packet whose segments the kernel has not counted, so that a limit on
+    /// their number does not split it.
+    #[inline(always)]
+    pub fn is_uncounted(self) -> bool {
+        self.gso_segs() == 0 && self.gso_size() != 0
+    }
+
     /// How many packets this is on the wire.
     #[inline(always)]
     pub fn wire_packets(self) -> u64 {

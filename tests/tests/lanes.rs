@@ -14,8 +14,12 @@ const COUNT: u64 = 6000;
 /// Packets in a super-packet.
 const BATCH: usize = 25;
 
-/// Some super-packets of [`BATCH`] are hit, and some are not, by each fault.
-const FAULTS: &str = "drop: 1%, duplicate: 1%, corrupt: 1%";
+/// Some super-packets of [`BATCH`] are hit, and some are not, by each fault. Rules that corrupt have a
+/// lane of their own.
+const FAULTS: [&str; 2] = [
+    "drop: 1%, duplicate: 1%",
+    "drop: 1%, duplicate: 1%, corrupt: 1%",
+];
 
 fn profile(protocol: &str, faults: &str) -> String {
     format!("name: lanes\nseed: 21\nrules: [{{match: {{protocol: {protocol}}}, {faults}}}]")
@@ -44,7 +48,8 @@ fn assert_as_foretold(profile: &str, report: &Report) {
     let (dropped, corrupted) = (oracle.dropped(COUNT), oracle.corrupted(COUNT));
     let missing: BTreeSet<u64> = dropped.union(&corrupted).copied().collect();
     let twice: BTreeSet<u64> = &oracle.duplicated(COUNT) - &missing;
-    assert!(!dropped.is_empty() && !corrupted.is_empty() && !twice.is_empty());
+    assert!(!dropped.is_empty() && !twice.is_empty());
+    assert_eq!(corrupted.is_empty(), !profile.contains("corrupt"));
     assert_eq!(report.lost(), missing);
     assert_eq!(report.duplicated(), twice);
     assert_eq!(report.damaged(), 0);
@@ -59,14 +64,17 @@ fn order(report: &Report) -> Vec<u64> {
 
 #[test]
 fn super_packets_have_the_fates_of_their_single_packets_and_stay_in_order() {
-    let profile = profile("udp", FAULTS);
-    for family in Family::ALL {
-        let flow = flow().family(family);
-        for flow in [flow.clone(), flow.batch(BATCH)] {
-            let report = send(&profile, &flow);
-            assert_as_foretold(&profile, &report);
-            let order = order(&report);
-            assert!(order.is_sorted(), "{family:?}, batches of {}", flow.batch);
+    for faults in FAULTS {
+        let profile = profile("udp", faults);
+        for family in Family::ALL {
+            let flow = flow().family(family);
+            for flow in [flow.clone(), flow.batch(BATCH)] {
+                let report = send(&profile, &flow);
+                assert_as_foretold(&profile, &report);
+                let order = order(&report);
+                let batch = flow.batch;
+                assert!(order.is_sorted(), "{faults}, {family:?}, {batch} at a time");
+            }
         }
     }
 }
@@ -76,18 +84,46 @@ fn delayed_super_packets_too() {
     if !kernel::can_delay() {
         return;
     }
-    let profile = profile("udp", &format!("{FAULTS}, delay: 30ms"));
-    // A batch at a time: an emulated guest's queues are short.
-    let flow = flow().gap(Duration::from_millis(4)).batch(BATCH);
-    let report = send(&profile, &flow);
-    assert_as_foretold(&profile, &report);
-    let order = order(&report);
-    assert!(order.is_sorted());
-    let shortest = report.delays().into_iter().map(|(_, delay)| delay).min();
-    assert!(
-        shortest.unwrap() >= Duration::from_millis(30),
-        "{shortest:?}"
-    );
+    for faults in FAULTS {
+        let profile = profile("udp", &format!("{faults}, delay: 30ms"));
+        // A batch at a time: an emulated guest's queues are short.
+        let flow = flow().gap(Duration::from_millis(4)).batch(BATCH);
+        let report = send(&profile, &flow);
+        assert_as_foretold(&profile, &report);
+        let order = order(&report);
+        assert!(order.is_sorted(), "{faults}");
+        let shortest = report.delays().into_iter().map(|(_, delay)| delay).min();
+        assert!(
+            shortest.unwrap() >= Duration::from_millis(30),
+            "{faults}: {shortest:?}"
+        );
+    }
+}
+
+/// TCP sends many super-packets in a row when acknowledgements arrive. On one processor, where no device
+/// reorders by itself, none may overtake one that is being split.
+#[test]
+fn what_is_split_is_not_overtaken() {
+    const BYTES: u64 = 32 << 20;
+    for direction in ["egress", "ingress"] {
+        // The second is a rule that corrupts, but no packet of these.
+        for faults in ["duplicate: 1%", "duplicate: 1%, corrupt: 0.0000001%"] {
+            let lab = Lab::new();
+            let faults = format!("direction: {direction}, {faults}");
+            let host = if direction == "egress" {
+                &lab.a
+            } else {
+                &lab.b
+            };
+            let injector = Injector::start(host, &profile("tcp", &faults));
+            let report = Transfer::new(BYTES).on_one_cpu().send(&lab.a, &lab.b);
+            report.assert_intact(BYTES);
+            let end = injector.stop();
+            end.achieved().assert_clean();
+            assert!(end.achieved().only().duplicated > 0);
+            assert_eq!(report.info.reorderings, 0, "{faults}: {:?}", report.info);
+        }
+    }
 }
 
 #[test]
@@ -97,11 +133,13 @@ fn untouched_super_packets_do_not_leave_the_device() {
     let lab = Lab::new();
     let injector = Injector::start(&lab.a, &profile);
     flow().batch(BATCH).send(&lab.a, &lab.b).assert_untouched();
-    let far = format!("inj{}f", lab.a.ifindex());
-    let crossed = lab.a.run(|| tool::ip(&format!("-s -j link show {far}")));
+    let splitter = format!("inj{}s", lab.a.ifindex());
+    let split = lab
+        .a
+        .run(|| tool::ip(&format!("-s -j link show {splitter}")));
     injector.stop().achieved().assert_clean();
-    let links: serde_json::Value = serde_json::from_str(&crossed).unwrap();
-    assert_eq!(links[0]["stats64"]["rx"]["packets"], 0, "{crossed}");
+    let links: serde_json::Value = serde_json::from_str(&split).unwrap();
+    assert_eq!(links[0]["stats64"]["tx"]["packets"], 0, "{split}");
 }
 
 #[test]
@@ -119,10 +157,7 @@ fn slow_starts_lose_nothing_on_the_way() {
             .send(&lab.a, &lab.b)
             .assert_intact(BYTES);
     }
-    let end = injector.stop();
-    if kernel::version() >= (6, 12) {
-        end.achieved().assert_clean();
-    }
+    injector.stop().achieved().assert_clean();
 }
 
 #[test]

@@ -5,26 +5,45 @@ use super::EPOCHS;
 pub const RETURN_MAGIC: [u32; 2] = [0x696e_6a65, 0x6374_6f72];
 
 /// What a packet carries through the pair in `cb[4]`: which rule, which direction, whether it has to
-/// wait.
+/// wait, whether its fate is still to be decided.
 ///
 /// The word lives in the part of `skb->cb` that neither segmentation nor fq writes; the pair is
-/// private, so 16 bits of signature suffice to tell a stray packet.
+/// private, so 15 bits of signature suffice to tell a stray packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context(u32);
 
 impl Context {
-    const SIGNATURE: u32 = 0x1f17 << 16;
-    const SIGNATURE_MASK: u32 = 0xffff << 16;
+    const SIGNATURE: u32 = 0x1f16 << 16;
+    const SIGNATURE_MASK: u32 = 0xfffe << 16;
+    const UNDECIDED: u32 = 1 << 16;
     const INGRESS: u32 = 1 << 15;
     const HELD: u32 = 1 << 14;
     const RULE_MASK: u32 = (1 << 14) - 1;
 
-    /// The context of a packet of `rule`.
+    /// The context of a packet of `rule` whose fate is decided.
     #[inline(always)]
     pub const fn new(rule: RuleId, ingress: bool, held: bool) -> Self {
         let direction = if ingress { Self::INGRESS } else { 0 };
         let held = if held { Self::HELD } else { 0 };
         Self(Self::SIGNATURE | direction | held | (rule.0 & Self::RULE_MASK))
+    }
+
+    /// The same, with the fate still to be decided.
+    #[inline(always)]
+    pub const fn undecided(self) -> Self {
+        Self(self.0 | Self::UNDECIDED)
+    }
+
+    /// The same, with the fate decided.
+    #[inline(always)]
+    pub const fn decided(self) -> Self {
+        Self(self.0 & !Self::UNDECIDED)
+    }
+
+    /// Whether the fate is still to be decided.
+    #[inline(always)]
+    pub const fn is_undecided(self) -> bool {
+        self.0 & Self::UNDECIDED != 0
     }
 
     /// Reads `cb[4]`; `None` where the packet is not ours.
@@ -101,8 +120,8 @@ impl RuleId {
     }
 }
 
-/// What the segments of a super-packet have in common while they cross the pair that splits them. NAPI
-/// leaves only `cb[3]` and `cb[4]` alone, so that they carry its place in the map.
+/// What the segments of a super-packet have in common until their fates are decided. They are copies
+/// of each other, and carry its place in the map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Split {
@@ -133,6 +152,9 @@ mod tests {
                     assert_eq!(read, (rule, ingress, held));
                     assert_eq!(rule.slot(), slot);
                     assert!(rule.is_of(epoch + EPOCHS) && !rule.is_of(epoch + 1));
+                    let context = Context::from_word(context.undecided().word()).unwrap();
+                    assert!(context.is_undecided() && !context.decided().is_undecided());
+                    assert_eq!(context.decided().word(), word);
                 }
             }
         }

@@ -119,7 +119,7 @@ fn way(spec: u32) -> &'static str {
     if spec & flags::EXEMPT != 0 {
         "passes at the hook"
     } else if spec & flags::SPLIT != 0 {
-        "split into wire packets"
+        "super-packets with a packet that is hit are split"
     } else {
         "whole, as the kernel hands them over"
     }
@@ -134,7 +134,11 @@ fn steps(
     options: Options,
 ) -> Vec<String> {
     let device = &target.link.name;
-    let Names { near, far } = Names::split(target.link.index);
+    let Names {
+        near,
+        far,
+        splitter,
+    } = Names::new(target.link.index);
     let mut steps = vec![
         format!("in {netns}: create the veth pair {near}, {far} (MTU 65535, no ARP, no IPv6)"),
         format!(
@@ -142,9 +146,9 @@ fn steps(
         ),
     ];
     if needs.splits() {
-        let Names { near, far } = Names::whole(target.link.index);
         steps.push(format!(
-            "in {netns}: create the veth pair {near}, {far} likewise; on both: gro off"
+            "on {far}: create the macvlan device {splitter} (passthru nopromisc, gso_max_segs 1), \
+             where the kernel has it"
         ));
     }
     let fq = pair::fq_options(needs.delay_max_ns);

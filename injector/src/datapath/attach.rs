@@ -16,11 +16,10 @@ use injector_common::abi::{XdpMode, features, programs};
 
 use super::{
     Error, Result,
-    ethtool::{self, Offload},
     journal::{Attached, Journal, Via},
     netlink::Netlink,
     object,
-    pair::Pairs,
+    pair::Pair,
     target::{Framing, Target},
     undo::Undo,
 };
@@ -68,25 +67,23 @@ impl DeviceLinks {
     }
 }
 
-/// Attaches the pairs' own programs, by cls_bpf: should the process be killed, they still bring
+/// Attaches the pair's own programs, by cls_bpf: should the process be killed, they still bring
 /// back what is held.
-pub(super) fn attach_pairs(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
-    for end in pairs.ends() {
+pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair, needs: &Needs) -> Result<()> {
+    let Pair { near, far, .. } = pair;
+    for end in [near, far] {
         tc::qdisc_add_clsact(&end.name)
             .map_err(|error| Error::ebpf(format!("add clsact to {}", end.name), &error))?;
     }
-    let split = &pairs.split;
-    let held_and_returned = [
-        (programs::STAMP, &split.far, TcAttachType::Egress),
-        (programs::RETURN, &split.near, TcAttachType::Ingress),
+    let hooks = [
+        (programs::HOLD, far, TcAttachType::Egress),
+        (programs::DECIDE, far, TcAttachType::Ingress),
+        (programs::RETURN, near, TcAttachType::Ingress),
     ];
-    let decided = pairs.whole.iter().flat_map(|whole| {
-        [
-            (programs::DECIDE, &split.far, TcAttachType::Ingress),
-            (programs::JOIN, &whole.far, TcAttachType::Ingress),
-        ]
-    });
-    for (name, end, side) in held_and_returned.into_iter().chain(decided) {
+    for (name, end, side) in hooks {
+        if name == programs::DECIDE && !needs.splits() {
+            continue;
+        }
         let program = object::find::<SchedClassifier>(ebpf, name)?;
         let options = TcAttachOptions::Netlink(NlOptions::default());
         let link = program
@@ -96,19 +93,6 @@ pub(super) fn attach_pairs(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
         // The filter ends with the pair. Dropped, the link would remove a filter from the device
         // that has the end's index in the namespace of the thread that drops it, whoever's it is.
         mem::forget(link);
-    }
-    Ok(())
-}
-
-/// Switches the splitting pair to NAPI. The program stays attached as long as the object lives.
-pub(super) fn attach_napi(ebpf: &mut Ebpf, pairs: &Pairs) -> Result<()> {
-    let program: &mut Xdp = object::find(ebpf, programs::NAPI)?;
-    for end in [&pairs.split.far.name, &pairs.split.near.name] {
-        program
-            .attach(end, AttachMode::Driver)
-            .map_err(|error| Error::ebpf(format!("attach {} to {end}", programs::NAPI), &error))?;
-        // A veth device that gets an XDP program switches it on.
-        ethtool::switch_off(end, Offload::Gro)?;
     }
     Ok(())
 }

@@ -9,12 +9,15 @@ use std::{future::Future, io};
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, State},
+    link::{
+        InfoKind, InfoMacVlan, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, MacVlanFlags,
+        MacVlanMode, State,
+    },
     tc::{TcAttribute, TcHandle, TcMessage, TcStats2},
 };
 use nix::libc;
 pub use qdisc::FqOptions;
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use tokio::runtime::Runtime;
 
 use super::{Error, Result};
@@ -114,6 +117,20 @@ impl Netlink {
         )
     }
 
+    /// Creates a macvlan device that sends what it is given out of `lower` unchanged, and leaves it
+    /// down. `false` where the kernel has no macvlan.
+    pub fn add_macvlan(&self, name: &str, lower: &Link) -> Result<bool> {
+        // The only mode in which it needs neither an address nor promiscuity of the device below.
+        let message = LinkMacVlan::new(name, lower.index, MacVlanMode::Passthrough)
+            .append_info_data(InfoMacVlan::Flags(MacVlanFlags::NoPromisc))
+            .build();
+        let request = self.handle.link().add(message).execute();
+        match self.wait(format!("create the macvlan device {name}"), request) {
+            Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
     /// Deletes the device; no error where it is gone.
     pub fn delete_link(&self, index: u32) -> Result<()> {
         let request = self.handle.link().del(index).execute();
@@ -171,16 +188,6 @@ impl Netlink {
             Err(error) if error.errno() == Some(libc::ENOENT) => Err(Error::NoFq),
             other => other,
         }
-    }
-
-    /// Makes pfifo the device's root, with room for `limit` packets.
-    pub fn add_pfifo(&self, link: &Link, limit: u32) -> Result<()> {
-        // pfifo takes the limit from the device, where it gets no options.
-        let message = LinkUnspec::new_with_index(link.index)
-            .append_extra_attribute(LinkAttribute::TxQueueLen(limit));
-        self.set(link, message, "set the queue length of")?;
-        let request = qdisc::add_root(self.handle.clone(), link.index, "pfifo", Vec::new());
-        self.wait(format!("add pfifo to interface {}", link.name), request)
     }
 
     /// Whether anyone has filters on the device's clsact qdisc.

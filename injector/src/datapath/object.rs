@@ -23,15 +23,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/in
 pub struct Specialisation {
     /// The index of the device under fault.
     pub device: u32,
-    /// The index of the splitting pair's near end.
+    /// The index of the pair's near end.
     pub near: u32,
     /// The index of its far end.
     pub far: u32,
-    /// The index of the near end of the pair that carries super-packets whole; 0 without.
-    pub whole: u32,
-    /// The splitting pair takes its packets by NAPI.
-    pub has_napi: bool,
-    /// Most packets that can be on their way to be split, on one processor.
+    /// The index of the splitter; 0 without.
+    pub splitter: u32,
+    /// Most packets that can be on their way across the pair, on one processor.
     pub splits_max: u32,
     /// The device's frames start with the IP header.
     pub raw_ip: bool,
@@ -55,7 +53,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         (globals::DEV_IFINDEX, special.device),
         (globals::NEAR_IFINDEX, special.near),
         (globals::FAR_IFINDEX, special.far),
-        (globals::WHOLE_IFINDEX, special.whole),
+        (globals::SPLITTER_IFINDEX, special.splitter),
         (globals::SPLITS_MASK, ring - 1),
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
@@ -75,7 +73,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
     fill(&mut ebpf, plan, needs, 0)?;
-    let mut names = vec![programs::STAMP, programs::RETURN];
+    let mut names = vec![programs::HOLD, programs::RETURN];
     names.extend(
         Hook::ALL
             .into_iter()
@@ -83,10 +81,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
             .map(divert_program),
     );
     if needs.splits() {
-        names.extend([programs::DECIDE, programs::JOIN]);
-    }
-    if special.has_napi {
-        names.push(programs::NAPI);
+        names.push(programs::DECIDE);
     }
     if special.xdp != XdpMode::Off {
         names.push(programs::XDP);

@@ -1,4 +1,4 @@
-//! The private pairs of veth devices on which every fault is done.
+//! The private pair of veth devices on which every fault is done.
 
 use std::{
     path::Path,
@@ -20,55 +20,41 @@ use super::{
 /// The largest MTU of a veth device: whatever the device sends fits.
 const MTU: u32 = 65535;
 
-/// Packets that wait while the splitting pair is full: super-packets, thousands of segments.
-const QUEUE: u32 = 2000;
-
-/// Two veth devices joined to each other.
+/// Two veth devices joined to each other, and what sits on them.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// Where packets enter.
+    /// Where held packets come back. What it sends crosses the pair in wire packets, complete with
+    /// checksums.
     pub near: Link,
-    /// Where they arrive.
+    /// Where fates are decided, and fq holds packets.
     pub far: Link,
+    /// A device on the far end that splits what it sends out of it, without a queue in between:
+    /// where rules split, and the kernel has macvlan.
+    pub splitter: Option<Link>,
 }
 
-/// The pairs of a run.
-#[derive(Clone, Debug)]
-pub struct Pairs {
-    /// Splits super-packets on the way. On its far end fates are decided and fq holds packets; they
-    /// come back by its near end.
-    pub split: Pair,
-    /// Carries super-packets whole, beside the first, where rules split.
-    pub whole: Option<Pair>,
-}
-
-/// The names of a pair's ends.
+/// The names of a pair's devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     /// The near end's.
     pub near: String,
     /// The far end's.
     pub far: String,
+    /// The splitter's.
+    pub splitter: String,
 }
 
 impl Names {
-    /// Of the pair that splits, for the device with this index, and so unique in its namespace.
-    pub fn split(ifindex: u32) -> Self {
+    /// Of the pair for the device with this index, and so unique in its namespace.
+    pub fn new(ifindex: u32) -> Self {
         Self {
             near: format!("inj{ifindex}n"),
             far: format!("inj{ifindex}f"),
+            splitter: format!("inj{ifindex}s"),
         }
     }
 
-    /// Of the pair that does not.
-    pub fn whole(ifindex: u32) -> Self {
-        Self {
-            near: format!("inj{ifindex}wn"),
-            far: format!("inj{ifindex}wf"),
-        }
-    }
-
-    /// The index of the device for which an end of this name was made.
+    /// The index of the device for which a device of this name was made.
     pub fn device(end: &str) -> Option<u32> {
         let digits = end
             .strip_prefix("inj")?
@@ -77,59 +63,61 @@ impl Names {
     }
 }
 
-impl Pairs {
-    /// What has to be undone once the pairs for the device exist.
-    pub fn undo(ifindex: u32, splits: bool) -> Vec<Undo> {
-        let names = std::iter::once(Names::split(ifindex));
-        names
-            .chain(splits.then(|| Names::whole(ifindex)))
-            .map(|names| Undo::DeletePair { near: names.near })
-            .collect()
+impl Pair {
+    /// What has to be undone once the pair for the device exists. The splitter ends with it.
+    pub fn undo(ifindex: u32) -> Undo {
+        Undo::DeletePair {
+            near: Names::new(ifindex).near,
+        }
     }
 
-    /// Creates the pairs, configured but down.
+    /// Creates the pair, configured but down.
     pub fn create(netlink: &Netlink, device: &Link, splits: bool) -> Result<Self> {
-        let split = Pair::create(netlink, &Names::split(device.index), device)?;
-        split_on(netlink, &split.near)?;
-        let whole = splits
-            .then(|| Pair::create(netlink, &Names::whole(device.index), device))
-            .transpose()?;
-        Ok(Self { split, whole })
+        let names = Names::new(device.index);
+        netlink.add_veth(&names.near, &names.far)?;
+        let near = dressed(netlink, &names.near, device)?;
+        let far = dressed(netlink, &names.far, device)?;
+        for offload in [Offload::Tso, Offload::Gso, Offload::TxChecksum] {
+            ethtool::switch_off(&near.name, offload)?;
+        }
+        // Also for kinds of segmentation that have a switch of their own, such as UDP's.
+        netlink.limit_gso_segments(&near, 1)?;
+        let mut splitter = None;
+        if splits && netlink.add_macvlan(&names.splitter, &far)? {
+            let link = dressed(netlink, &names.splitter, device)?;
+            // macvlan devices have no other switch.
+            netlink.limit_gso_segments(&link, 1)?;
+            splitter = Some(link);
+        }
+        Ok(Self {
+            near,
+            far,
+            splitter,
+        })
     }
 
     /// Puts fq where packets are held, able to hold them for `delay_max_ns`.
     pub fn add_fq(&self, netlink: &Netlink, delay_max_ns: u64) -> Result<()> {
-        netlink.add_fq(&self.split.far, &fq_options(delay_max_ns))
+        netlink.add_fq(&self.far, &fq_options(delay_max_ns))
     }
 
-    /// Gives the splitting pair a queue in which packets wait while the pair is full.
-    pub fn add_queue(&self, netlink: &Netlink) -> Result<()> {
-        netlink.add_pfifo(&self.split.near, QUEUE)
-    }
-
-    /// Most packets that can be on their way from the near to the far end of the splitting pair, on
-    /// one processor.
-    pub fn splits_max() -> Result<u32> {
-        /// Of a veth device with NAPI (`VETH_RING_SIZE`).
-        const RING: u32 = 256;
+    /// Most packets that can be on their way from the near to the far end, on one processor.
+    pub fn crossing_max() -> Result<u32> {
         let backlog = sysctl::read(Path::new("/proc/sys/net/core/netdev_max_backlog"))?;
-        let backlog = backlog.and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok((QUEUE + RING).max(backlog))
+        Ok(backlog.and_then(|text| text.parse().ok()).unwrap_or(1000))
     }
 
-    /// Every end.
-    pub fn ends(&self) -> impl Iterator<Item = &Link> {
-        std::iter::once(&self.split)
-            .chain(&self.whole)
-            .flat_map(|pair| [&pair.near, &pair.far])
+    /// Its devices.
+    fn devices(&self) -> impl Iterator<Item = &Link> {
+        [&self.near, &self.far].into_iter().chain(&self.splitter)
     }
 
-    /// Brings all ends up.
+    /// Brings all devices up.
     pub fn bring_up(&self, netlink: &Netlink) -> Result<()> {
-        self.ends().try_for_each(|end| netlink.bring_up(end))
+        self.devices().try_for_each(|link| netlink.bring_up(link))
     }
 
-    /// Waits until the pairs carry packets. The end that was brought up first learns of its
+    /// Waits until the pair carries packets. The end that was brought up first learns of its
     /// carrier from a worker of the kernel's (`linkwatch`), and refuses packets until then.
     pub fn wait_until_up(&self, netlink: &Netlink) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(2);
@@ -142,7 +130,7 @@ impl Pairs {
                     .iter()
                     .any(|link| link.index == end.index && link.is_up)
             };
-            let Some(down) = self.ends().find(|end| !is_up(end)) else {
+            let Some(down) = self.devices().find(|link| !is_up(link)) else {
                 return Ok(());
             };
             if Instant::now() > give_up {
@@ -154,39 +142,19 @@ impl Pairs {
     }
 }
 
-impl Pair {
-    fn create(netlink: &Netlink, names: &Names, device: &Link) -> Result<Self> {
-        netlink.add_veth(&names.near, &names.far)?;
-        let find = |name: &str| {
-            netlink.find_link(name)?.ok_or_else(|| {
-                let gone = std::io::Error::from_raw_os_error(nix::libc::ENODEV);
-                Error::refused(format!("find interface {name}, just created"), gone)
-            })
-        };
-        let pair = Self {
-            near: find(&names.near)?,
-            far: find(&names.far)?,
-        };
-        for end in [&pair.near, &pair.far] {
-            let alias = format!("{ALIAS_PREFIX}private pair of {}", device.name);
-            netlink.dress(end, &alias, MTU)?;
-            disable_ipv6(&end.name)?;
-            // Receive offload would merge what has just been split, and with it the packets'
-            // context in skb->cb.
-            ethtool::switch_off(&end.name, Offload::Gro)?;
-        }
-        Ok(pair)
-    }
-}
-
-/// Lets only finished wire packets leave through `end`: super-packets are split and checksums
-/// filled in, as a NIC does.
-fn split_on(netlink: &Netlink, end: &Link) -> Result<()> {
-    for offload in [Offload::Tso, Offload::Gso, Offload::TxChecksum] {
-        ethtool::switch_off(&end.name, offload)?;
-    }
-    // Also for kinds of segmentation that have a switch of their own, such as UDP's.
-    netlink.limit_gso_segments(end, 1)
+/// One of the pair's devices, just created, made fit for its work.
+fn dressed(netlink: &Netlink, name: &str, device: &Link) -> Result<Link> {
+    let link = netlink.find_link(name)?.ok_or_else(|| {
+        let gone = std::io::Error::from_raw_os_error(nix::libc::ENODEV);
+        Error::refused(format!("find interface {name}, just created"), gone)
+    })?;
+    let alias = format!("{ALIAS_PREFIX}private pair of {}", device.name);
+    netlink.dress(&link, &alias, MTU)?;
+    disable_ipv6(name)?;
+    // Receive offload would merge what has just been split, and with it the packets' context in
+    // skb->cb.
+    ethtool::switch_off(name, Offload::Gro)?;
+    Ok(link)
 }
 
 fn disable_ipv6(device: &str) -> Result<()> {
@@ -223,13 +191,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_any_device_have_valid_names_that_tell_the_device() {
+    fn the_pair_of_any_device_has_valid_names_that_tell_the_device() {
         for ifindex in [1, 7, i32::MAX as u32] {
-            for names in [Names::split(ifindex), Names::whole(ifindex)] {
-                for end in [names.near, names.far] {
-                    assert!(end.len() < nix::libc::IFNAMSIZ, "{end}");
-                    assert_eq!(Names::device(&end), Some(ifindex));
-                }
+            let Names {
+                near,
+                far,
+                splitter,
+            } = Names::new(ifindex);
+            for name in [near, far, splitter] {
+                assert!(name.len() < nix::libc::IFNAMSIZ, "{name}");
+                assert_eq!(Names::device(&name), Some(ifindex));
             }
         }
         assert_eq!(Names::device("eth0"), None);

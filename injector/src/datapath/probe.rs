@@ -22,6 +22,8 @@ use crate::{
 pub struct Features {
     /// veth devices, of which the private pair is made.
     pub veth: Support,
+    /// macvlan devices, of which one splits super-packets.
+    pub macvlan: Support,
     /// The fq queueing discipline, for delays.
     pub fq: Support,
     /// The clsact qdisc and cls_bpf.
@@ -68,8 +70,7 @@ pub fn programs() -> Result<()> {
         device: 1,
         near: 2,
         far: 3,
-        whole: 4,
-        has_napi: false,
+        splitter: 4,
         splits_max: 1,
         raw_ip: false,
         has_fq: true,
@@ -111,10 +112,18 @@ fn try_all(netlink: &Netlink) -> Result<Features> {
         ),
         None => Err(Error::NoFq),
     };
+    let macvlan = match &device {
+        Some(link) => netlink.add_macvlan("probe2", link),
+        None => Ok(false),
+    };
     let clsact = aya::programs::tc::qdisc_add_clsact("probe0")
         .map_err(|error| Error::ebpf("add clsact", &error));
     Ok(Features {
         veth: Support::of(&veth),
+        macvlan: match macvlan {
+            Ok(false) => Support::No("the kernel has no macvlan".into()),
+            tried => Support::of(&tried),
+        },
         fq: Support::of(&fq),
         clsact: Support::of(&clsact),
         tcx: Support::of(&try_tcx()),

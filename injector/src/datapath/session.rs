@@ -18,7 +18,7 @@ use super::{
     lease::Lease,
     netlink::Netlink,
     netns::NetnsId,
-    pair::Pairs,
+    pair::Pair,
     target::Target,
 };
 use crate::plan::{Needs, Plan};
@@ -55,7 +55,7 @@ pub struct Session {
     netns: Netns,
     target: Target,
     links: DeviceLinks,
-    /// Keeps the pair's programs attached, and has the maps of the rules.
+    /// Has the maps of the rules.
     ebpf: Ebpf,
     needs: Needs,
     has_fq: bool,
@@ -86,7 +86,7 @@ impl Session {
         capability::require_for_run()?;
         let id = netns.id()?;
         // Here, because only the first namespace shows the setting that it depends on.
-        let splits_max = Pairs::splits_max()?;
+        let splits_max = Pair::crossing_max()?;
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;

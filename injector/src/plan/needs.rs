@@ -24,9 +24,6 @@ pub struct Needs {
     pub rows: u32,
     /// The longest delay that any packet can get, in ns.
     pub delay_max_ns: u64,
-    /// The shortest delay of a rule that acts on single packets, so that super-packets may have to
-    /// be split; `None` where no rule does.
-    pub split_delay_min_ns: Option<u64>,
 }
 
 impl Needs {
@@ -38,7 +35,6 @@ impl Needs {
         rows: (dimension::COUNT * (BOUNDS_MAX + 1)) as u32,
         // Jitter is at most as long as the delay.
         delay_max_ns: 2 * DurationNs::MAX.nanos(),
-        split_delay_min_ns: Some(0),
     };
 
     /// Those of all these plans, of which one at a time is in force.
@@ -50,9 +46,6 @@ impl Needs {
             slots: a.slots.max(b.slots),
             rows: a.rows.max(b.rows),
             delay_max_ns: a.delay_max_ns.max(b.delay_max_ns),
-            split_delay_min_ns: (a.split_delay_min_ns.into_iter())
-                .chain(b.split_delay_min_ns)
-                .min(),
         })
         .unwrap_or_default()
     }
@@ -75,11 +68,6 @@ impl Needs {
                 .max()
                 .unwrap_or(0),
             delay_max_ns: plan.delay_max_ns(),
-            split_delay_min_ns: rules
-                .iter()
-                .filter(|rule| rule.spec.flags & flags::SPLIT != 0)
-                .map(|rule| rule.spec.delay_min_ns)
-                .min(),
         }
     }
 
@@ -90,7 +78,7 @@ impl Needs {
 
     /// Whether super-packets may have to be split.
     pub const fn splits(&self) -> bool {
-        self.split_delay_min_ns.is_some()
+        self.features & features::SPLIT != 0
     }
 
     /// What a run with these needs lacks for one with `others`; `None` where it can serve it.
@@ -106,10 +94,6 @@ impl Needs {
             (
                 others.splits() && !self.splits(),
                 "faults that act on single packets",
-            ),
-            (
-                others.splits() && others.split_delay_min_ns < self.split_delay_min_ns,
-                "such short delays",
             ),
             (
                 others.features & !self.features != 0,

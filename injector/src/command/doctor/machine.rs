@@ -31,7 +31,7 @@ pub(super) fn checks() -> Vec<Check> {
         .any(|check| check.check == PROGRAMS && check.status == Status::Ok);
     checks.extend(memory_lock(version, programs));
     checks.push(state_directory());
-    checks.extend(backlog(version));
+    checks.extend(backlog());
     checks
 }
 
@@ -125,7 +125,15 @@ fn tried(features: &Features, version: Option<(u32, u32)>) -> Vec<Check> {
         )
         .remedy(Error::NoFq.hint().unwrap_or_default()),
     };
-    vec![veth, fq, clsact(features), tcx(features, version)]
+    let macvlan = match &features.macvlan {
+        Support::Yes => Check::ok("macvlan", "for splitting super-packets"),
+        Support::No(reason) => Check::note(
+            "macvlan",
+            format!("{reason}: super-packets are split on the private pair, over a queue"),
+        )
+        .remedy("`modprobe macvlan`, or a kernel with CONFIG_MACVLAN"),
+    };
+    vec![veth, macvlan, fq, clsact(features), tcx(features, version)]
 }
 
 /// The private pair's own programs are attached by it, on every kernel.
@@ -213,19 +221,19 @@ fn state_directory() -> Check {
     }
 }
 
-/// Packets cross the private pair over a queue of each processor.
-fn backlog(version: Option<(u32, u32)>) -> Option<Check> {
+/// What is corrupted crosses the private pair over a queue of each processor.
+fn backlog() -> Option<Check> {
     const NAME: &str = "packet backlog";
     const PATH: &str = "/proc/sys/net/core/netdev_max_backlog";
     /// The default of 1000 lost packets in bursts; this did not.
     const ENOUGH: u32 = 10_000;
     let value: u32 = fs::read_to_string(PATH).ok()?.trim().parse().ok()?;
     let detail = format!("net.core.netdev_max_backlog is {value}");
-    if value >= ENOUGH || version.is_some_and(|version| version >= (6, 12)) {
+    if value >= ENOUGH {
         return Some(Check::ok(NAME, detail));
     }
     let detail =
-        format!("{detail}: on kernels before 6.12 long bursts can overrun the private pair");
+        format!("{detail}: in rules that corrupt, long bursts can overrun the private pair");
     Some(
         Check::note(NAME, detail)
             .remedy(format!("`sysctl -w net.core.netdev_max_backlog={ENOUGH}`")),
@@ -263,12 +271,13 @@ mod tests {
         let no = || Support::No("not supported".into());
         let features = Features {
             veth: Support::Yes,
+            macvlan: no(),
             fq: no(),
             clsact: Support::Yes,
             tcx: no(),
         };
         let checks = tried(&features, Some((6, 1)));
         assert!(!checks.iter().any(|check| check.required));
-        assert!(checks[1].remedy.as_ref().unwrap().contains("sch_fq"));
+        assert!(checks[2].remedy.as_ref().unwrap().contains("sch_fq"));
     }
 }

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use aya::{Ebpf, util::KernelVersion};
-use injector_common::{
-    NSEC_PER_SEC,
-    abi::{XdpMode, maps},
-};
+use aya::Ebpf;
+use injector_common::abi::{XdpMode, maps};
 
 use super::{LAPSE, Options, Session};
 use crate::{
@@ -17,7 +14,7 @@ use crate::{
         lease::Lease,
         netlink::Netlink,
         object::{self, Specialisation},
-        pair::Pairs,
+        pair::Pair,
         sysctl,
         target::{Framing, Target},
         undo::Undo,
@@ -32,7 +29,7 @@ pub(super) struct Assembly<'a> {
     pub plan: &'a Plan,
     pub needs: Needs,
     pub options: Options,
-    /// See [`Pairs::splits_max`].
+    /// See [`Pair::crossing_max`].
     pub splits_max: u32,
 }
 
@@ -46,24 +43,17 @@ impl Assembly<'_> {
             options,
             ..
         } = self;
-        for undo in Pairs::undo(target.link.index, needs.splits()) {
-            journal.note(undo)?;
-        }
-        let pairs = Pairs::create(netlink, &target.link, needs.splits())?;
-        let has_fq = self.add_fq(&pairs)?;
-        let has_napi = serves_napi(&needs);
-        if has_napi {
-            pairs.add_queue(netlink)?;
-        }
+        journal.note(Pair::undo(target.link.index))?;
+        let pair = Pair::create(netlink, &target.link, needs.splits())?;
+        let has_fq = self.add_fq(&pair)?;
         // Early: the kernel takes its time, and the programs take theirs to load.
-        pairs.bring_up(netlink)?;
+        pair.bring_up(netlink)?;
         let mut links = DeviceLinks::default();
         let wanted = Specialisation {
             device: target.link.index,
-            near: pairs.split.near.index,
-            far: pairs.split.far.index,
-            whole: pairs.whole.as_ref().map_or(0, |pair| pair.near.index),
-            has_napi,
+            near: pair.near.index,
+            far: pair.far.index,
+            splitter: pair.splitter.as_ref().map_or(0, |link| link.index),
             splits_max: self.splits_max,
             raw_ip: target.framing == Framing::RawIp,
             has_fq,
@@ -72,11 +62,8 @@ impl Assembly<'_> {
             needs,
         };
         let (mut ebpf, xdp) = self.load(&target, wanted, &mut links)?;
-        if has_napi {
-            attach::attach_napi(&mut ebpf, &pairs)?;
-        }
-        attach::attach_pairs(&mut ebpf, &pairs)?;
-        pairs.wait_until_up(netlink)?;
+        attach::attach_pair(&mut ebpf, &pair, &needs)?;
+        pair.wait_until_up(netlink)?;
         open_loopback(&target, journal)?;
         let counters = object::take_counters(&mut ebpf)?;
         let mut lease = Lease::new(object::take_array(&mut ebpf, maps::CONTROL)?, LAPSE);
@@ -111,9 +98,9 @@ impl Assembly<'_> {
         })
     }
 
-    /// Puts fq on the pairs. Without delays it only keeps up senders' pacing, and may be missing.
-    fn add_fq(&self, pairs: &Pairs) -> Result<bool> {
-        match pairs.add_fq(self.netlink, self.needs.delay_max_ns) {
+    /// Puts fq on the pair. Without delays it only keeps up senders' pacing, and may be missing.
+    fn add_fq(&self, pair: &Pair) -> Result<bool> {
+        match pair.add_fq(self.netlink, self.needs.delay_max_ns) {
             Ok(()) => Ok(true),
             Err(Error::NoFq) if self.plan.delay_max_ns() == 0 => Ok(false),
             Err(error) => Err(error),
@@ -145,23 +132,6 @@ impl Assembly<'_> {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Whether the pair that splits is to take its packets by NAPI: its ring pushes back when it is full,
-/// where the queue of a processor (`net.core.netdev_max_backlog`) would drop.
-///
-/// Both pairs then have queues of their own, which order packets only as fq does, by their departure
-/// times: every packet has to have one that is later than it takes to cross.
-fn serves_napi(needs: &Needs) -> bool {
-    /// Ample for a crossing, on a busy machine too.
-    const CROSSING_NS: u64 = 5 * NSEC_PER_SEC / 1000;
-    /// "veth: apply qdisc backpressure on full ptr_ring to reduce TX drops", of 6.16 and of the later
-    /// 6.12: nothing tells whether a kernel has it.
-    const BACK_PRESSURE: KernelVersion = KernelVersion::new(6, 12, 0);
-    let is_late = needs
-        .split_delay_min_ns
-        .is_some_and(|delay_ns| delay_ns >= CROSSING_NS);
-    is_late && KernelVersion::current().is_ok_and(|version| version >= BACK_PRESSURE)
 }
 
 /// Lets IPv4 packets come back to the loopback device. The crossing takes their route, and the
