@@ -93,8 +93,9 @@ pub fn is_delivered(skb: Skb, context: Context, checksums: Checksums) -> bool {
 #[inline(always)]
 fn copy(skb: Skb, context: Context, departure_ns: u64) {
     let slot = context.rule().slot();
-    record::enter(slot, 1, departure_ns);
+    record::enter(slot, 1);
     let sent = if context.held() {
+        record::hold(slot, departure_ns);
         skb.carry_ns(departure_ns);
         skb.clone_to(globals::far_ifindex())
     } else {

@@ -42,18 +42,12 @@ struct Matched<'a> {
     packets: u64,
 }
 
-/// When a packet is to go on; at once where that is now.
+/// When a packet is to go on.
 #[derive(Clone, Copy)]
 struct Departure {
-    now_ns: u64,
     time_ns: u64,
-}
-
-impl Departure {
-    #[inline(always)]
-    fn is_now(self) -> bool {
-        self.time_ns <= self.now_ns
-    }
+    /// Whether it waits for that in fq, and does not go on at once.
+    held: bool,
 }
 
 /// A way to where packets are held, or put back.
@@ -236,9 +230,11 @@ impl Matched<'_> {
         }
         let mut departure = self.departure(0);
         departure.time_ns = departure.time_ns.max(ahead.latest_ns);
+        // Also when their time has come: they have still to come back.
+        departure.held |= ahead.latest_ns != 0;
         // fq keeps the order of what is held; what is not may be in the pair's queue.
         let lane = match self.splitting_lane() {
-            Lane::Across if self.splits() && departure.is_now() => Lane::Across,
+            Lane::Across if self.splits() && !departure.held => Lane::Across,
             _ => Lane::Straight,
         };
         self.carry(lane, departure, |_| {})
@@ -276,9 +272,10 @@ impl Matched<'_> {
     fn departure(self, delay_ns: u64) -> Departure {
         // SAFETY: the helper only reads the clock.
         let now_ns = unsafe { bpf_ktime_get_ns() };
+        let time_ns = fate::departure_ns(now_ns, self.skb.tstamp(), delay_ns);
         Departure {
-            now_ns,
-            time_ns: fate::departure_ns(now_ns, self.skb.tstamp(), delay_ns),
+            time_ns,
+            held: globals::has_fq() && time_ns > now_ns,
         }
     }
 
@@ -298,12 +295,15 @@ impl Matched<'_> {
         let Self { skb, slot, .. } = self;
         let from_ingress = self.direction == Direction::Ingress;
         let rule = record::rule_id(slot);
-        let context = fate(Context::new(rule, from_ingress, !departure.is_now()));
+        let context = fate(Context::new(rule, from_ingress, departure.held));
         skb.set_cb::<4>(context.word());
         if globals::raw_ip() && skb.push_ethernet().is_err() {
             return self.fail_open();
         }
-        record::enter(slot, self.packets, departure.time_ns);
+        record::enter(slot, self.packets);
+        if departure.held {
+            record::hold(slot, departure.time_ns);
+        }
         if skb.clone_to(lane.ifindex()).is_ok() {
             record::rule(slot, count);
             return skb.consume();

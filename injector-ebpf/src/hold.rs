@@ -26,8 +26,6 @@ pub fn run(skb: Skb) -> i32 {
     }
     // fq sends packets of priority 7 (TC_PRIO_CONTROL) at once; the true priority is in cb[3].
     skb.set_priority(0);
-    if globals::has_fq() {
-        skb.set_tstamp(skb.carried_ns());
-    }
+    skb.set_tstamp(skb.carried_ns());
     OK
 }

@@ -71,13 +71,20 @@ pub fn rule_id(slot: u32) -> RuleId {
     RuleId::new(slot, epoch)
 }
 
-/// Notes that packets have been lifted, to depart at `departure_ns`.
+/// Notes that packets have been lifted.
 #[inline(always)]
-pub fn enter(slot: u32, packets: u64, departure_ns: u64) {
+pub fn enter(slot: u32, packets: u64) {
+    if let Some(state) = STATES.get_ptr_mut(slot) {
+        add(state, packets);
+    }
+}
+
+/// Notes that packets are held until `departure_ns`.
+#[inline(always)]
+pub fn hold(slot: u32, departure_ns: u64) {
     let Some(state) = STATES.get_ptr_mut(slot) else {
         return;
     };
-    add(state, packets);
     // SAFETY: a word, read and written at once.
     unsafe {
         let latest_ns = &raw mut (*state).latest_ns;
@@ -118,7 +125,7 @@ fn add(state: *mut RuleState, packets: u64) {
 pub struct Ahead {
     /// How many.
     pub packets: u64,
-    /// The latest departure time among them.
+    /// The latest departure time of any that were held; 0 where none was.
     pub latest_ns: u64,
 }
 

@@ -73,8 +73,9 @@ pub struct RuleState {
     /// Wire packets on their way: lifted, and not yet back on the device. Not under the lock, but
     /// added to atomically.
     pub in_flight: u64,
-    /// Latest departure time given to a packet, on the monotonic clock, in ns. Written without the
-    /// lock: two processors that write at the same moment have almost the same to say.
+    /// Latest departure time of the packets that were held, on the monotonic clock, in ns; 0 where none
+    /// was. Written without the lock: two processors that write at the same moment have almost the
+    /// same to say.
     pub latest_ns: u64,
 }
 record!(RuleState, size: 32, align: 8);
