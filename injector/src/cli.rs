@@ -94,13 +94,14 @@ pub enum Command {
     Profiles(Profiles),
 }
 
-/// Inject faults until Ctrl-C, or for as long as a command runs
+/// Inject faults until Ctrl-C, until the profile's phases are over, or as long as a command runs
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   injector run flaky.yaml -i eth0
   injector run flaky.yaml -i eth0 --watch
   injector run geo-sat -i eth0 --for 10m
+  injector run handover -i eth0 --phase outage
   injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
 pub struct Run {
@@ -112,10 +113,17 @@ pub struct Run {
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<std::time::Duration>,
+    /// Start with this phase of the profile
+    #[arg(long, value_name = "NAME", conflicts_with = "start_at")]
+    pub phase: Option<String>,
+    /// Start as if the profile's phases had been played for this time
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub start_at: Option<std::time::Duration>,
     /// Override the profile's seed
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Swap the rules when the file is saved; an invalid profile leaves the old one in force
+    /// Swap the rules when the file is saved; an invalid profile leaves the old one in force, and
+    /// one with phases is refused
     #[arg(long, requires = "profile")]
     pub watch: bool,
     /// Print the plan, and touch nothing
@@ -199,7 +207,8 @@ pub struct Plan {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The fate of a rule's n-th packet is a function of the seed, the rule and n alone, so that the
-kernel decides exactly as is printed here. Packets are counted per direction.
+kernel decides exactly as is printed here. Packets are counted per direction, and anew whenever
+a phase begins, so that a phase does the same to the same packets in every repetition.
 
 Examples:
   injector predict flaky.yaml --packets 20
@@ -210,6 +219,9 @@ pub struct Predict {
     /// How many packets
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     pub packets: u64,
+    /// Only this phase of a profile that has phases
+    #[arg(long, value_name = "NAME")]
+    pub phase: Option<String>,
     /// Only this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,

@@ -88,13 +88,27 @@ fn invalid_profile(error: &ProfileError, global: &Global) -> Failure {
     }
 }
 
-/// Works a profile out, drawing a seed where none is given.
-fn work_out(profile: &Profile, seed: Option<u64>) -> Result<Plan, Failure> {
+/// Works every phase of a profile out, or the profile where it has none, drawing a seed where none is
+/// given.
+fn work_out(profile: &Profile, seed: Option<u64>) -> Result<Vec<Plan>, Failure> {
     let seed = match seed.or(profile.seed) {
         Some(seed) => seed,
         None => draw_seed()?,
     };
-    Ok(Plan::new(profile, seed)?)
+    Ok(Plan::all(profile, seed)?)
+}
+
+/// That a profile has no phase of that name.
+fn no_phase(profile: &Profile, name: &str) -> Failure {
+    let message = format!("no phase `{name}` in `{}`", profile.name);
+    let phases = profile
+        .timeline()
+        .map_or(&[][..], |timeline| &timeline.phases);
+    let names: Vec<_> = phases.iter().map(|phase| phase.name.as_str()).collect();
+    Failure::new(Code::Usage, message).hint(match names.is_empty() {
+        true => "its rules are the same throughout".to_owned(),
+        false => format!("its phases: {}", names.join(", ")),
+    })
 }
 
 /// A seed short enough to be typed again.

@@ -8,6 +8,7 @@ mod matching;
 mod needs;
 #[cfg(test)]
 mod reference;
+mod schedule;
 mod table;
 
 use injector_common::{
@@ -18,9 +19,10 @@ use thiserror::Error;
 
 pub use self::{
     needs::Needs,
+    schedule::{Schedule, Turn},
     table::{Table, Vectors},
 };
-use crate::profile::{Direction, Profile, Rule};
+use crate::profile::{Course, Direction, Profile, Rule};
 
 /// One of the two directions in which packets pass a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -75,11 +77,13 @@ pub struct PlannedRule {
     pub entries: Vec<MatchEntry>,
 }
 
-/// A profile, worked out.
+/// The rules of a profile, or of one of its phases, worked out.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The profile's name.
     pub profile: String,
+    /// The phase's name, where the profile has phases.
+    pub phase: Option<String>,
     /// The seed, from the profile or drawn.
     pub seed: u64,
     /// The rules in order of precedence; [`PlannedRule::slot`] is the index.
@@ -105,24 +109,39 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Works out `profile` under `seed`, whatever seed the profile names.
+    /// Works out `profile`, or its first phase, under `seed`, whatever seed the profile names.
     pub fn new(profile: &Profile, seed: u64) -> Result<Self, PlanError> {
-        let mut rules: Vec<PlannedRule> = Vec::new();
-        for (index, rule) in profile.rules.iter().enumerate() {
-            for hook in hooks(rule.direction) {
-                let stream = Stream::new(seed).fork(2 * index as u64 + u64::from(hook.direction()));
-                rules.push(plan_rule(rule, hook, rules.len() as u32, stream));
-            }
-        }
-        let plan = Self {
-            profile: profile.name.clone(),
-            seed,
-            rules,
+        Self::all(profile, seed).map(|mut plans| plans.swap_remove(0))
+    }
+
+    /// Works out every phase of `profile`, or the one plan of a profile without phases.
+    ///
+    /// Each phase has random streams of its own, and draws them from the beginning whenever it
+    /// comes: the same packets get the same fates in every repetition.
+    pub fn all(profile: &Profile, seed: u64) -> Result<Vec<Self>, PlanError> {
+        let stream = Stream::new(seed);
+        let one = |phase, rules, stream| {
+            let plan = Self {
+                profile: profile.name.clone(),
+                phase,
+                seed,
+                rules: plan_rules(rules, stream),
+            };
+            plan.check().map(|()| plan)
         };
-        for hook in Hook::ALL {
-            plan.check_entries(hook)?;
+        match &profile.course {
+            Course::Steady(rules) => Ok(vec![one(None, rules, stream)?]),
+            Course::Phased(timeline) => (timeline.phases.iter().zip(0..))
+                .map(|(phase, n)| one(Some(phase.name.clone()), &phase.rules, stream.fork(n)))
+                .collect(),
         }
-        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        for hook in Hook::ALL {
+            self.check_entries(hook)?;
+        }
+        Ok(())
     }
 
     fn check_entries(&self, hook: Hook) -> Result<(), PlanError> {
@@ -168,6 +187,17 @@ fn hooks(direction: Direction) -> impl Iterator<Item = Hook> {
         Direction::Ingress => *hook == Hook::Ingress,
         Direction::Both => true,
     })
+}
+
+fn plan_rules(rules: &[Rule], stream: Stream) -> Vec<PlannedRule> {
+    let mut planned: Vec<PlannedRule> = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        for hook in hooks(rule.direction) {
+            let stream = stream.fork(2 * index as u64 + u64::from(hook.direction()));
+            planned.push(plan_rule(rule, hook, planned.len() as u32, stream));
+        }
+    }
+    planned
 }
 
 fn plan_rule(rule: &Rule, hook: Hook, slot: u32, stream: Stream) -> PlannedRule {

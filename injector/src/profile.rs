@@ -22,6 +22,7 @@ mod resolve;
 mod schema;
 mod shape;
 mod strict;
+mod timeline;
 mod yaml;
 
 use ipnet::IpNet;
@@ -32,7 +33,8 @@ pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
 pub use self::guard::SIZE_MAX;
 pub use self::load::{file_of, load, parse, read, read_stdin};
-pub use self::shape::{LIST_MAX, NAME_CHARS_MAX, RULES_MAX};
+pub use self::shape::{LIST_MAX, NAME_CHARS_MAX, PHASES_MAX, RULES_MAX};
+pub use self::timeline::{Course, Phase, Repeat, Timeline};
 
 /// Faults for the packets of one interface.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +45,28 @@ pub struct Profile {
     pub description: Option<String>,
     /// Seed of every random decision; drawn at the start when absent.
     pub seed: Option<u64>,
-    /// Rules in the order in which they are tried: 1 to 1024 of them, with distinct names.
-    pub rules: Vec<Rule>,
+    /// The rules.
+    pub course: Course,
+}
+
+impl Profile {
+    /// The phases; `None` where the rules are the same throughout.
+    pub fn timeline(&self) -> Option<&Timeline> {
+        match &self.course {
+            Course::Steady(_) => None,
+            Course::Phased(timeline) => Some(timeline),
+        }
+    }
+
+    /// The rules of each phase; where there are no phases, all of them.
+    pub fn rules(&self) -> impl Iterator<Item = &[Rule]> {
+        let (steady, phases) = match &self.course {
+            Course::Steady(rules) => (Some(rules.as_slice()), &[][..]),
+            Course::Phased(timeline) => (None, timeline.phases.as_slice()),
+        };
+        let phased = phases.iter().map(|phase| phase.rules.as_slice());
+        steady.into_iter().chain(phased)
+    }
 }
 
 /// Faults for the packets that match, and that no earlier rule matched.

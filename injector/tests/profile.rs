@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use injector::profile::{
-    self, Checksum, Corrupt, Delay, Direction, Drop, Duplicate, LIST_MAX, Match, Profile,
-    ProfileError, Protocol, RULES_MAX, Report, SIZE_MAX, builtin,
+    self, Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, LIST_MAX, Match,
+    PHASES_MAX, Profile, ProfileError, Protocol, RULES_MAX, Repeat, Report, Rule, SIZE_MAX,
+    builtin,
 };
 use proptest::prelude::*;
 
@@ -28,6 +29,14 @@ fn corpus() -> Vec<PathBuf> {
 
 fn accepted(text: &str) -> Profile {
     profile::parse("profile.yaml", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The rules of a profile without phases.
+fn rules(profile: &Profile) -> &[Rule] {
+    match &profile.course {
+        Course::Steady(rules) => rules,
+        Course::Phased(timeline) => panic!("{timeline:?}"),
+    }
 }
 
 fn refusal(text: &str) -> Report {
@@ -113,7 +122,7 @@ fn the_profile_of_the_manual_means_what_it_says() {
         Some("a slow, lossy path to the primary")
     );
     assert_eq!(profile.seed, Some(7));
-    let [db, rest] = profile.rules.as_slice() else {
+    let [db, rest] = rules(&profile) else {
         panic!("{profile:?}")
     };
     assert_eq!((db.name.as_str(), db.direction), ("db", Direction::Egress));
@@ -156,35 +165,102 @@ fn the_profile_of_the_manual_means_what_it_says() {
     assert_eq!(rest.matching, Match::default());
 }
 
+/// The manual's profile that changes over time, less what is not supported yet.
+const PHASES: &str = "
+name: handover
+repeat: 10
+phases:
+  - {name: good, for: 30s, rules: [{delay: 40ms, drop: 0.1%}]}
+  - {name: outage, for: 800ms, rules: [{direction: both, drop: 100%}]}
+  - {for: 5s, rules: []}
+";
+
+#[test]
+fn phases_mean_what_they_say() {
+    let profile = accepted(PHASES);
+    let timeline = profile.timeline().unwrap();
+    assert_eq!(timeline.repeat, Repeat::Times(10));
+    let [good, outage, rest] = timeline.phases.as_slice() else {
+        panic!("{timeline:?}")
+    };
+    assert_eq!((good.name.as_str(), good.duration), ("good", parsed("30s")));
+    assert_eq!(outage.duration, parsed("800ms"));
+    assert_eq!((rest.name.as_str(), rest.rules.len()), ("phase-3", 0));
+    // Rules of different phases may have the same name.
+    for phase in [good, outage] {
+        assert_eq!(phase.rules[0].name, "rule-1");
+    }
+    assert_eq!(profile.rules().map(<[_]>::len).sum::<usize>(), 2);
+}
+
+#[test]
+fn phases_are_played_once_unless_told_otherwise() {
+    let repeat = |text: &str| {
+        let text = format!("name: x\n{text}phases: [{{for: 1s, rules: []}}]");
+        accepted(&text).timeline().unwrap().repeat
+    };
+    assert_eq!(repeat(""), Repeat::Times(1));
+    assert_eq!(repeat("repeat: 3\n"), Repeat::Times(3));
+    assert_eq!(repeat("repeat: forever\n"), Repeat::Forever);
+}
+
+#[test]
+fn the_rules_of_all_phases_together_are_bounded() {
+    let phases = |count, rules| {
+        let phase = format!("- {{for: 1s, rules: [{}]}}\n", "{},".repeat(rules));
+        format!("name: x\nphases:\n{}", phase.repeat(count))
+    };
+    accepted(&phases(2, RULES_MAX / 2));
+    accepted(&phases(PHASES_MAX, 1));
+    let message = |text: &str| refusal(text).message;
+    assert_eq!(message(&phases(3, RULES_MAX / 2)), "more than 1024 rules");
+    assert_eq!(message(&phases(PHASES_MAX + 1, 0)), "more than 1024 phases");
+}
+
+#[test]
+fn an_alias_cannot_multiply_phases_beyond_their_bounds() {
+    let ports = format!("[{}]", "1,".repeat(LIST_MAX));
+    let rules = "*r, ".repeat(400);
+    let rule = format!("&r {{match: {{src_port: &p {ports}, dst_port: *p}}}}");
+    let phases = "  - *ph\n".repeat(500);
+    let text = format!("name: x\nphases:\n  - &ph {{for: 1s, rules: [{rule}, {rules}]}}\n{phases}");
+    let start = Instant::now();
+    assert_eq!(refusal(&text).message, "more than 1024 rules");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
 #[test]
 fn short_and_long_forms_are_one() {
     let short = "{drop: 1%, delay: 5ms, corrupt: 2%, duplicate: 3%}";
     let long = "{drop: {probability: 0.01}, delay: {time: 5ms, jitter: 0ms}, \
                 corrupt: {probability: 2%, checksum: stale}, duplicate: {probability: 3%}}";
-    let rules = |rule| accepted(&format!("name: x\nrules: [{rule}]")).rules;
-    assert_eq!(rules(short), rules(long));
+    let profile = |rule| accepted(&format!("name: x\nrules: [{rule}]"));
+    assert_eq!(profile(short), profile(long));
 }
 
 #[test]
 fn json_is_a_profile_too() {
     let json = r#"{"name": "x", "rules": [{"match": {"dst_port": [80, "443"]}, "drop": "1%"}]}"#;
-    assert_eq!(accepted(json).rules[0].matching.dst_port.len(), 2);
+    assert_eq!(rules(&accepted(json))[0].matching.dst_port.len(), 2);
 }
 
 #[test]
 fn a_rule_without_faults_is_an_exemption() {
     let profile = accepted("name: x\nrules: [{match: {dst_port: 22}}, {drop: 100%}]");
-    assert_eq!(profile.rules[0].drop, None);
+    assert_eq!(rules(&profile)[0].drop, None);
 }
 
 #[test]
 fn rules_may_share_values_by_alias() {
     let text = "name: x\nrules:\n  - &r {delay: 5ms, match: &m {dst: 10.0.0.1}}\n  \
                 - {match: *m, drop: 1%}\n  - *r\n";
-    assert_eq!(
-        accepted(text).rules[1].matching,
-        accepted(text).rules[0].matching
-    );
+    let profile = accepted(text);
+    let rules = rules(&profile);
+    assert_eq!(rules[1].matching, rules[0].matching);
 }
 
 #[test]
@@ -243,10 +319,10 @@ fn colour_is_only_where_asked_for() {
 
 #[test]
 fn the_largest_profile_is_accepted_and_one_more_rule_is_not() {
-    let rules = |count| format!("name: x\nrules:\n{}", "- drop: 1%\n".repeat(count));
-    assert_eq!(accepted(&rules(RULES_MAX)).rules.len(), RULES_MAX);
+    let many = |count| format!("name: x\nrules:\n{}", "- drop: 1%\n".repeat(count));
+    assert_eq!(rules(&accepted(&many(RULES_MAX))).len(), RULES_MAX);
     assert_eq!(
-        refusal(&rules(RULES_MAX + 1)).message,
+        refusal(&many(RULES_MAX + 1)).message,
         "more than 1024 rules"
     );
     let ports = |count| {
@@ -256,7 +332,10 @@ fn the_largest_profile_is_accepted_and_one_more_rule_is_not() {
         )
     };
     assert_eq!(
-        accepted(&ports(LIST_MAX)).rules[0].matching.dst_port.len(),
+        rules(&accepted(&ports(LIST_MAX)))[0]
+            .matching
+            .dst_port
+            .len(),
         LIST_MAX
     );
     assert_eq!(

@@ -23,6 +23,8 @@ struct Checked {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    phases: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Report>,
@@ -46,13 +48,19 @@ pub(super) fn check(args: &Check, global: &Global) -> Outcome {
         })?;
     } else if !global.quiet {
         let valid = |checked: &Checked| {
-            let rules = checked.rules?;
-            let plural = if rules == 1 { "" } else { "s" };
-            Some(format!("{}: ok, {rules} rule{plural}\n", checked.file))
+            let rules = count(checked.rules?, "rule");
+            let phases = checked.phases.map(|phases| count(phases, "phase") + ", ");
+            let phases = phases.unwrap_or_default();
+            Some(format!("{}: ok, {phases}{rules}\n", checked.file))
         };
         print(&checked.iter().filter_map(valid).collect::<String>())?;
     }
     Ok(code as u8)
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn check_one(file: &str, global: &Global) -> Checked {
@@ -60,6 +68,7 @@ fn check_one(file: &str, global: &Global) -> Checked {
         file: file.into(),
         valid: false,
         name: None,
+        phases: None,
         rules: None,
         error: None,
     };
@@ -76,7 +85,7 @@ fn check_one(file: &str, global: &Global) -> Checked {
         }
     };
     // The seed changes nothing about whether the profile fits.
-    if let Err(error) = Plan::new(&profile, 0) {
+    if let Err(error) = Plan::all(&profile, 0) {
         if !global.json {
             eprintln!("error: {file}: {error}");
         }
@@ -96,8 +105,9 @@ fn check_one(file: &str, global: &Global) -> Checked {
     }
     Checked {
         valid: true,
+        phases: profile.timeline().map(|timeline| timeline.phases.len()),
+        rules: Some(profile.rules().map(<[_]>::len).sum()),
         name: Some(profile.name),
-        rules: Some(profile.rules.len()),
         ..base
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     error::{Code, Failure},
     observe::report::Achieved,
     plan::{Needs, Plan},
-    profile::{self, Profile},
+    profile::{self, Course, Profile},
 };
 
 /// What is shown where no profile is named.
@@ -78,7 +78,17 @@ pub(super) fn demo(args: &Demo, global: &Global) -> Outcome {
     require_privileges()?;
     let has_fq = probe::features()?.fq.is_yes();
     let left_out = (named.is_none() && !has_fq).then_some("delay");
-    let plan = work_out(&named.unwrap_or_else(|| default_profile(has_fq)), None)?;
+    let profile = named.unwrap_or_else(|| default_profile(has_fq));
+    let Course::Steady(_) = profile.course else {
+        let message = format!(
+            "profile `{}` has phases, which `demo` cannot measure",
+            profile.name
+        );
+        return Err(Failure::new(Code::Usage, message).hint(
+            "name a profile with `rules`: `injector profiles` lists those that are built in",
+        ));
+    };
+    let plan = work_out(&profile, None)?.swap_remove(0);
     if plan.delay_max_ns() > 0 && !has_fq {
         return Err(Error::NoFq.into());
     }
@@ -210,7 +220,7 @@ impl Show<'_> {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
         let last = session.stop(|_| !self.signals.received())?;
-        Ok((measured, last))
+        Ok((measured, last.in_force))
     }
 
     fn present(&self, answer: &Answer) -> Result<(), Failure> {

@@ -36,6 +36,8 @@ struct Answer {
 
 #[derive(Serialize)]
 struct Described {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<String>,
     rule: String,
     direction: Hook,
     /// How its packets travel.
@@ -45,24 +47,24 @@ struct Described {
 }
 
 pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
-    let plan = work_out(&load_profile(&args.profile, global)?, args.seed)?;
+    let plans = work_out(&load_profile(&args.profile, global)?, args.seed)?;
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
     };
-    let needs = Needs::of([&plan]);
-    show(&plan, &needs, &args.interface, options, global)
+    let needs = Needs::of(&plans);
+    show(&plans, &needs, &args.interface, options, global)
 }
 
-/// Prints what a run would do.
+/// Prints what a run of these plans would do, of which one at a time is in force.
 pub(super) fn show(
-    plan: &Plan,
+    plans: &[Plan],
     needs: &Needs,
     device: &str,
     options: Options,
     global: &Global,
 ) -> Outcome {
-    let answer = answer(plan, needs, device, options, global)?;
+    let answer = answer(plans, needs, device, options, global)?;
     if global.json {
         print_json(&answer)?;
         return Ok(0);
@@ -72,20 +74,20 @@ pub(super) fn show(
 
 /// Says what a run is about to do.
 pub(super) fn say(
-    plan: &Plan,
+    plans: &[Plan],
     needs: &Needs,
     device: &str,
     options: Options,
     global: &Global,
 ) -> Result<(), Failure> {
-    let answer = answer(plan, needs, device, options, global)?;
+    let answer = answer(plans, needs, device, options, global)?;
     global.say(text(&answer));
     Ok(())
 }
 
 /// Works out what a run would do, having looked at the device only.
 fn answer(
-    plan: &Plan,
+    plans: &[Plan],
     needs: &Needs,
     device: &str,
     options: Options,
@@ -95,17 +97,22 @@ fn answer(
     let target = netns.run(|| Target::find(&Netlink::open()?, &netns, device))?;
     Ok(Answer {
         schema: "injector.plan/v1",
-        profile: plan.profile.clone(),
-        seed: plan.seed,
+        profile: plans[0].profile.clone(),
+        seed: plans[0].seed,
         device: device.to_owned(),
         ifindex: target.link.index,
-        steps: steps(plan, needs, &target, &netns, options),
-        rules: plan.rules.iter().map(describe).collect(),
+        steps: steps(plans, needs, &target, &netns, options),
+        rules: plans.iter().flat_map(describe).collect(),
     })
 }
 
-fn describe(rule: &PlannedRule) -> Described {
+fn describe(plan: &Plan) -> impl Iterator<Item = Described> {
+    (plan.rules.iter()).map(|rule| describe_rule(plan.phase.clone(), rule))
+}
+
+fn describe_rule(phase: Option<String>, rule: &PlannedRule) -> Described {
     Described {
+        phase,
         rule: rule.name.clone(),
         direction: rule.hook,
         way: way(rule.spec.flags),
@@ -127,7 +134,7 @@ fn way(spec: u32) -> &'static str {
 
 /// Every change, in order. A run undoes them in reverse.
 fn steps(
-    plan: &Plan,
+    plans: &[Plan],
     needs: &Needs,
     target: &Target,
     netns: &Netns,
@@ -152,7 +159,7 @@ fn steps(
         ));
     }
     let fq = pair::fq_options(needs.delay_max_ns);
-    let optional = if plan.delay_max_ns() == 0 {
+    let optional = if plans.iter().all(|plan| plan.delay_max_ns() == 0) {
         ", where the kernel has it"
     } else {
         ""
@@ -175,7 +182,8 @@ fn steps(
         Framing::RawIp => ", which has no Ethernet header: one is added for the way",
     };
     for hook in Hook::ALL.into_iter().filter(|hook| needs.uses(*hook)) {
-        let entries: usize = plan.on(hook).map(|rule| rule.entries.len()).sum();
+        let entries = |plan: &Plan| plan.on(hook).map(|rule| rule.entries.len()).sum();
+        let entries: usize = plans.iter().map(entries).max().unwrap_or(0);
         steps.push(format!(
             "on {device}{framing}: {hook} program ({}), {entries} match entries",
             match options.attach {
@@ -199,20 +207,23 @@ fn text(answer: &Answer) -> String {
     for (number, step) in answer.steps.iter().enumerate() {
         let _ = writeln!(text, "{:>3}. {step}", number + 1);
     }
+    let has_phases = answer.rules.iter().any(|rule| rule.phase.is_some());
+    let header: Vec<_> = (has_phases.then_some("PHASE").into_iter())
+        .chain(["RULE", "DIRECTION", "FAULTS", "ENTRIES", "PACKETS"])
+        .collect();
     let rows = answer.rules.iter().map(|rule| {
-        vec![
+        let mut row: Vec<_> = rule.phase.iter().cloned().collect();
+        row.extend([
             rule.rule.clone(),
             rule.direction.to_string(),
             faults(&rule.asked),
             rule.match_entries.to_string(),
             rule.way.into(),
-        ]
+        ]);
+        row
     });
     text.push('\n');
-    text += &table(
-        &["RULE", "DIRECTION", "FAULTS", "ENTRIES", "PACKETS"],
-        rows.collect(),
-    );
+    text += &table(&header, rows.collect());
     text
 }
 

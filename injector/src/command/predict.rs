@@ -8,17 +8,20 @@ use injector_common::{
 };
 use serde::Serialize;
 
-use super::{Outcome, load_profile, print, print_json_line, work_out};
+use super::{Outcome, load_profile, no_phase, print, print_json_line, work_out};
 use crate::{
     cli::{Global, Predict},
     error::{Code, Failure},
     observe::format,
     plan::{Hook, Plan, PlannedRule},
+    profile::Profile,
 };
 
 /// The fate of one packet.
 #[derive(Serialize)]
 struct Prediction<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'a str>,
     rule: &'a str,
     direction: Hook,
     packet: u64,
@@ -32,35 +35,56 @@ struct Prediction<'a> {
 
 pub(super) fn predict(args: &Predict, global: &Global) -> Outcome {
     let profile = load_profile(&args.profile, global)?;
-    let plan = work_out(&profile, args.seed)?;
-    let rules = chosen(&plan, args.rule.as_deref())?;
+    let mut plans = work_out(&profile, args.seed)?;
+    if let Some(phase) = &args.phase {
+        plans.retain(|plan| plan.phase.as_ref() == Some(phase));
+        if plans.is_empty() {
+            return Err(no_phase(&profile, phase));
+        }
+    }
+    let rules = chosen(&plans, &profile, args.rule.as_deref())?;
     if args.seed.or(profile.seed).is_none() {
         global.say(format_args!(
             "seed {} (drawn; `--seed` repeats it)",
-            plan.seed
+            plans[0].seed
         ));
     }
-    for rule in rules {
+    for (phase, rule) in rules {
         if global.json {
             for packet in 0..args.packets {
-                print_json_line(&prediction(rule, packet))?;
+                print_json_line(&prediction(phase, rule, packet))?;
             }
         } else {
-            print(&table(rule, args.packets))?;
+            print(&table(phase, rule, args.packets))?;
         }
     }
     Ok(0)
 }
 
-fn chosen<'a>(plan: &'a Plan, name: Option<&str>) -> Result<Vec<&'a PlannedRule>, Failure> {
-    let wanted = |rule: &&PlannedRule| name.is_none_or(|name| rule.name == name);
-    let rules: Vec<_> = plan.rules.iter().filter(wanted).collect();
+/// A rule, and its phase.
+type InPhase<'a> = (Option<&'a str>, &'a PlannedRule);
+
+fn chosen<'a>(
+    plans: &'a [Plan],
+    profile: &Profile,
+    name: Option<&str>,
+) -> Result<Vec<InPhase<'a>>, Failure> {
+    let in_phase = |plan: &'a Plan| {
+        let phase = plan.phase.as_deref();
+        plan.rules.iter().map(move |rule| (phase, rule))
+    };
+    let all: Vec<_> = plans.iter().flat_map(in_phase).collect();
+    let wanted = |(_, rule): &&InPhase<'_>| name.is_none_or(|name| rule.name == name);
+    let rules: Vec<_> = all.iter().filter(wanted).copied().collect();
     match (rules.is_empty(), name) {
         (true, Some(name)) => {
-            let names: Vec<_> = plan.rules.iter().map(|rule| rule.name.as_str()).collect();
+            let mut names: Vec<_> = all.iter().map(|(_, rule)| rule.name.as_str()).collect();
+            // Those of a rule for both directions, and of rules that several phases have.
+            names.sort_unstable();
+            names.dedup();
             Err(Failure::new(
                 Code::Usage,
-                format!("no rule `{name}` in `{}`", plan.profile),
+                format!("no rule `{name}` in `{}`", profile.name),
             )
             .hint(format!("its rules: {}", names.join(", "))))
         }
@@ -68,8 +92,9 @@ fn chosen<'a>(plan: &'a Plan, name: Option<&str>) -> Result<Vec<&'a PlannedRule>
     }
 }
 
-fn prediction(rule: &PlannedRule, packet: u64) -> Prediction<'_> {
+fn prediction<'a>(phase: Option<&'a str>, rule: &'a PlannedRule, packet: u64) -> Prediction<'a> {
     let base = Prediction {
+        phase,
         rule: &rule.name,
         direction: rule.hook,
         packet,
@@ -94,8 +119,9 @@ fn prediction(rule: &PlannedRule, packet: u64) -> Prediction<'_> {
     }
 }
 
-fn table(rule: &PlannedRule, packets: u64) -> String {
-    let mut text = format!("{} {}\n", rule.name, rule.hook);
+fn table(phase: Option<&str>, rule: &PlannedRule, packets: u64) -> String {
+    let phase = phase.map(|phase| format!("{phase}: ")).unwrap_or_default();
+    let mut text = format!("{phase}{} {}\n", rule.name, rule.hook);
     for packet in 0..packets {
         let _ = writeln!(text, "{packet:>8}  {}", words(&rule.spec, packet));
     }

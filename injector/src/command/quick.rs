@@ -3,7 +3,7 @@
 use crate::{
     cli::{Quick, Remote},
     error::{Code, Failure},
-    profile::{Checksum, Corrupt, Delay, Direction, Drop, Duplicate, Match, Profile, Rule},
+    profile::{Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, Match, Profile, Rule},
     units::DurationNs,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
     if !any {
         return Ok(None);
     }
-    let rules = directions(quick.direction, quick.to.is_some())
+    let rules: Vec<_> = directions(quick.direction, quick.to.is_some())
         .into_iter()
         .map(|direction| rule(quick, direction))
         .collect::<Result<_, _>>()?;
@@ -24,7 +24,7 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
         name: "quick".into(),
         description: None,
         seed: None,
-        rules,
+        course: Course::Steady(rules),
     }))
 }
 

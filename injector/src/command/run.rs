@@ -1,6 +1,7 @@
 //! `injector run`
 
 mod child;
+mod phases;
 mod play;
 mod signals;
 mod watch;
@@ -8,6 +9,7 @@ mod watch;
 use serde::Serialize;
 
 use self::{
+    phases::Phases,
     play::{Ending, Played, Player},
     signals::{Signals, Told},
     watch::Watch,
@@ -15,7 +17,7 @@ use self::{
 use super::{Outcome, load_profile, plan, print_json_line, quick, work_out};
 use crate::{
     cli::{Global, Run},
-    datapath::{Attached, Options, Session, counters::Snapshot, journal::RecordedRule},
+    datapath::{Attached, Options, Session, session::Last},
     error::{Code, Failure},
     observe::{
         format,
@@ -38,9 +40,20 @@ enum Event<'a> {
         ifindex: u32,
         attached: &'a [Attached],
     },
-    /// The counters, once a second.
+    /// A phase is in force.
+    Phase {
+        elapsed_ms: u64,
+        phase: &'a str,
+        /// Counting from 1.
+        repetition: u64,
+        /// How long after its time.
+        late_us: u64,
+    },
+    /// The counters, once a second; in a profile with phases, since the present one began.
     Counters {
         elapsed_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phase: Option<&'a str>,
         #[serde(flatten)]
         achieved: &'a Achieved,
     },
@@ -71,36 +84,50 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         _ => None,
     };
     let profile = choose_profile(args, global)?;
-    let plan = work_out(&profile, args.seed)?;
+    let schedule = phases::schedule(&profile, args)?;
+    let plans = work_out(&profile, args.seed)?;
     let needs = if args.watch {
         Needs::ANY
     } else {
-        Needs::of([&plan])
+        Needs::of(&plans)
     };
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
     };
     if args.dry_run {
-        return plan::show(&plan, &needs, &args.interface, options, global);
+        return plan::show(&plans, &needs, &args.interface, options, global);
     }
     if global.verbose {
-        plan::say(&plan, &needs, &args.interface, options, global)?;
+        plan::say(&plans, &needs, &args.interface, options, global)?;
     }
     let mut signals = Signals::install(&runtime)?;
-    let session = Session::start(&global.netns(), &args.interface, &plan, needs, options)?;
-    announce(&plan, args, &session, global)?;
+    let phases = schedule.map(|schedule| Phases::new(&plans, schedule));
+    let plan = &plans[phases.as_ref().map_or(0, Phases::index)];
+    let session = Session::start(&global.netns(), &args.interface, plan, needs, options)?;
+    plans
+        .iter()
+        .try_for_each(|plan| session.require_room(plan))?;
+    let ends_by_itself = phases
+        .as_ref()
+        .is_some_and(|phases| phases.total().is_some());
+    announce(plan, ends_by_itself, args, &session, global)?;
     let player = Player { args, global };
     let Played {
         session,
         mut ending,
         command,
-    } = runtime.block_on(player.play(session, &mut signals, watch))?;
+        phases,
+    } = runtime.block_on(player.play(session, phases, &mut signals, watch))?;
     let reason = ending.reason();
     let rules = session.rules().to_vec();
     let last = stop(session, &signals, global)?;
     runtime.block_on(play::end_command(command, &mut ending))?;
-    report_end(reason, &ending, &rules, &last, global)?;
+    let achieved = match phases {
+        Some(phases) => phases.achieved(&last),
+        None => Achieved::of_ended(&rules, &last.in_force),
+    };
+    report_end(reason, &ending, &achieved, global)?;
     finish(&ending, args)
 }
 
@@ -118,7 +145,13 @@ fn choose_profile(args: &Run, global: &Global) -> Result<Profile, Failure> {
     }
 }
 
-fn announce(plan: &Plan, args: &Run, session: &Session, global: &Global) -> Result<(), Failure> {
+fn announce(
+    plan: &Plan,
+    ends_by_itself: bool,
+    args: &Run,
+    session: &Session,
+    global: &Global,
+) -> Result<(), Failure> {
     if global.json {
         return print_json_line(&Event::Started {
             schema: "injector.run/v1",
@@ -140,7 +173,7 @@ fn announce(plan: &Plan, args: &Run, session: &Session, global: &Global) -> Resu
         plan.profile,
         plan.seed,
         hooks.join(", "),
-        if args.command.is_empty() && args.duration.is_none() {
+        if args.command.is_empty() && args.duration.is_none() && !ends_by_itself {
             "; Ctrl-C ends them"
         } else {
             ""
@@ -150,12 +183,12 @@ fn announce(plan: &Plan, args: &Run, session: &Session, global: &Global) -> Resu
 }
 
 /// Ends the faults. A second Ctrl-C gives up the packets that are still held.
-fn stop(session: Session, signals: &Signals, global: &Global) -> Result<Snapshot, Failure> {
+fn stop(session: Session, signals: &Signals, global: &Global) -> Result<Last, Failure> {
     let said = std::sync::Once::new();
     let before = signals.count();
     let quiet = global.quiet || global.json;
     Ok(session.stop(|held| {
-        if !quiet {
+        if !quiet && held > 0 {
             said.call_once(|| {
                 eprintln!(
                     "faults off; delivering {} held packets (Ctrl-C drops them)",
@@ -170,22 +203,20 @@ fn stop(session: Session, signals: &Signals, global: &Global) -> Result<Snapshot
 fn report_end(
     reason: &'static str,
     ending: &Ending,
-    rules: &[RecordedRule],
-    last: &Snapshot,
+    achieved: &Achieved,
     global: &Global,
 ) -> Result<(), Failure> {
-    let achieved = Achieved::of_ended(rules, last);
     if global.json {
         return print_json_line(&Event::Ended {
             reason,
             elapsed_ms: ending.elapsed_ms,
-            achieved: &achieved,
+            achieved,
         });
     }
     let elapsed = format::duration(ending.elapsed_ms * 1_000_000);
     global.say(format_args!("ended after {elapsed}: {reason}"));
     if !global.quiet {
-        eprint!("{}", report::text(&achieved));
+        eprint!("{}", report::text(achieved));
     }
     Ok(())
 }

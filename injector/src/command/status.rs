@@ -27,6 +27,8 @@ struct Run {
     pid: u32,
     alive: bool,
     profile: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<String>,
     seed: u64,
     started: u64,
     attached: Vec<crate::datapath::Attached>,
@@ -66,6 +68,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
         pid: record.pid,
         alive,
         profile: record.profile,
+        phase: record.phase,
         seed: record.seed,
         started: record.started,
         attached: record.attached,
@@ -86,9 +89,14 @@ fn text(run: &Run) -> String {
     } else {
         "killed; `injector clear` removes the rest"
     };
+    let phase = run.phase.as_ref().map(|phase| format!(", phase {phase}"));
     let mut text = format!(
-        "{}: profile {}, seed {}, pid {} ({state})\n",
-        run.device, run.profile, run.seed, run.pid
+        "{}: profile {}{}, seed {}, pid {} ({state})\n",
+        run.device,
+        run.profile,
+        phase.unwrap_or_default(),
+        run.seed,
+        run.pid
     );
     for attached in &run.attached {
         let _ = writeln!(text, "  {} by {}", attached.hook, attached.via);

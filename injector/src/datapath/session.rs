@@ -27,6 +27,8 @@ mod assembly;
 mod swap;
 
 use assembly::Assembly;
+pub use swap::Prepared;
+use swap::Swapped;
 
 /// How long the programs act without hearing from the loader.
 pub const LAPSE: Duration = Duration::from_secs(5);
@@ -66,11 +68,19 @@ pub struct Session {
     /// Those of the generation before.
     former: Range<u32>,
     /// When they ceased to be.
-    swapped: Option<Instant>,
+    swapped: Option<Swapped>,
     lease: Lease,
     counters: Counters,
     journal: Option<Journal>,
     delay_max: Duration,
+}
+
+/// The counters with which a run has ended.
+pub struct Last {
+    /// Of the rules that were in force at the end.
+    pub in_force: Snapshot,
+    /// Of the rules before them, unless others were [prepared](Session::prepare) in their place.
+    pub former: Snapshot,
 }
 
 impl Session {
@@ -126,6 +136,13 @@ impl Session {
         self.journal.as_ref().map(|journal| journal.record.seed)
     }
 
+    /// The phase in force, where the profile has phases.
+    pub fn phase(&self) -> Option<&str> {
+        self.journal
+            .as_ref()
+            .and_then(|journal| journal.record.phase.as_deref())
+    }
+
     /// The rules in force, in the order of their slots.
     pub fn rules(&self) -> &[RecordedRule] {
         self.journal
@@ -159,13 +176,16 @@ impl Session {
     /// Ends the faults at once, waits until the packets that are held have left (`patience` is
     /// asked now and then whether to go on waiting), and undoes everything. Packets that come
     /// meanwhile stay behind those that are held. Returns the final counters.
-    pub fn stop(mut self, patience: impl Fn(u64) -> bool + Sync) -> Result<Snapshot> {
+    pub fn stop(mut self, patience: impl Fn(u64) -> bool + Sync) -> Result<Last> {
         let netns = self.netns.clone();
         netns.run(|| {
             let netlink = Netlink::open()?;
             self.drain(&patience)?;
             self.links.detach();
-            let last = self.counters.read(self.slots.clone())?;
+            let last = Last {
+                in_force: self.counters.read(self.slots.clone())?,
+                former: self.counters.read(self.former.clone())?,
+            };
             self.undo(&netlink)?;
             Ok(last)
         })
@@ -178,10 +198,13 @@ impl Session {
         const MARGIN: Duration = Duration::from_millis(50);
         self.lease.drain()?;
         let end = Instant::now() + self.delay_max + MARGIN;
+        let uncounted_until = self.swapped.as_ref().and_then(|s| s.uncounted_until);
         loop {
             let in_flight = self.counters.in_flight(self.slots.clone())?
                 + self.counters.in_flight(self.former.clone())?;
-            if in_flight == 0 || Instant::now() > end || !patience(in_flight) {
+            let now = Instant::now();
+            let all_left = in_flight == 0 && uncounted_until.is_none_or(|until| now > until);
+            if all_left || now > end || !patience(in_flight) {
                 return Ok(());
             }
             thread::sleep(STEP);
@@ -235,6 +258,7 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan) -> Record {
         ifindex: target.link.index,
         netns,
         profile: plan.profile.clone(),
+        phase: plan.phase.clone(),
         seed: plan.seed,
         started: started.as_secs(),
         rules: plan.rules.iter().map(Into::into).collect(),

@@ -45,24 +45,31 @@ impl Live {
         Self { view, total }
     }
 
-    /// Shows the counters after `elapsed`.
-    pub fn show(&mut self, elapsed: Duration, achieved: &Achieved) {
+    /// Shows the counters after `elapsed`, and in which phase the run is, where it has phases.
+    pub fn show(&mut self, elapsed: Duration, phase: Option<&str>, achieved: &Achieved) {
+        let heading = || {
+            let clock = clock(elapsed, self.total);
+            phase.map_or_else(|| clock.clone(), |phase| format!("{clock}; {phase}"))
+        };
         match &mut self.view {
             View::None => {}
             View::Redrawn(bar) => {
                 bar.set_position(elapsed.as_millis() as u64);
-                bar.set_message(format!(
-                    "{}\n{}",
-                    clock(elapsed, self.total),
-                    report::text(achieved)
-                ));
+                bar.set_message(format!("{}\n{}", heading(), report::text(achieved)));
             }
             View::Plain { due } => {
                 if elapsed >= *due {
                     *due += PLAIN_PERIOD;
-                    eprint!("{}\n{}", clock(elapsed, self.total), report::text(achieved));
+                    eprint!("{}\n{}", heading(), report::text(achieved));
                 }
             }
+        }
+    }
+
+    /// Says which phase begins, where that is not redrawn.
+    pub fn phase(&self, phase: &str) {
+        if let View::Plain { .. } = self.view {
+            eprintln!("{phase}");
         }
     }
 

@@ -39,6 +39,9 @@ pub struct Path {
 /// The achievement of one rule, in wire packets.
 #[derive(Clone, Debug, Serialize)]
 pub struct AchievedRule {
+    /// The phase, where the rules of several are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
     /// The rule's name.
     pub rule: String,
     /// Its direction.
@@ -94,6 +97,7 @@ impl Achieved {
             .iter()
             .zip(&snapshot.rules)
             .map(|(rule, counters)| AchievedRule {
+                phase: None,
                 rule: rule.name.clone(),
                 direction: rule.hook,
                 matched: counters.matched,
@@ -163,16 +167,18 @@ pub fn text(achieved: &Achieved) -> String {
         .iter()
         .filter(|(_, asks, _)| achieved.rules.iter().any(|rule| asks(&rule.asked)))
         .collect();
-    let header: Vec<_> = ["RULE", "DIRECTION", "MATCHED"]
-        .into_iter()
+    let has_phases = achieved.rules.iter().any(|rule| rule.phase.is_some());
+    let header: Vec<_> = (has_phases.then_some("PHASE").into_iter())
+        .chain(["RULE", "DIRECTION", "MATCHED"])
         .chain(used.iter().map(|c| c.0))
         .collect();
     let rows = achieved.rules.iter().map(|rule| {
-        let mut row = vec![
+        let mut row: Vec<_> = rule.phase.iter().cloned().collect();
+        row.extend([
             rule.rule.clone(),
             rule.direction.to_string(),
             count(rule.matched),
-        ];
+        ]);
         row.extend(used.iter().map(|(_, _, cell)| cell(rule)));
         row
     });

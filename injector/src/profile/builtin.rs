@@ -37,6 +37,7 @@ pub const BUILTINS: &[Builtin] = embed![
     "lossy",
     "corrupting-cable",
     "duplicating",
+    "handover",
 ];
 
 /// How many names an unknown name is answered with.

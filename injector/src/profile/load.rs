@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::Diagnostic;
-use super::issue::Issue;
+use super::issue::{Issue, Key};
 use super::resolve::{Conflict, resolve};
 use super::yaml::{self, FieldPath, Located};
 use super::{Profile, ProfileError, builtin, guard};
@@ -144,14 +144,17 @@ fn place(text: &str, conflict: Conflict) -> Located {
     let Conflict {
         issue,
         path,
-        against: (against, why),
+        against,
     } = conflict;
     let found = yaml::locate(text, &path);
-    let steps = found.map_or(0, |(_, steps)| steps);
+    let steps = match &issue.key {
+        Some(Key::Missing(_)) => path.0.len(),
+        _ => found.map_or(0, |(_, steps)| steps),
+    };
     Located {
         issue,
         offset: found.map(|(offset, _)| offset),
         path: FieldPath(path.0[..steps].to_vec()).shown(),
-        also: yaml::locate(text, &against).map(|(offset, _)| (offset, why)),
+        also: against.and_then(|(against, why)| Some((yaml::locate(text, &against)?.0, why))),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::issue::Issue;
-use super::schema::{RawDelay, RawMatch, RawProfile, RawRule};
-use super::shape::{Name, Seed, ShortOr, Text};
+use super::issue::{Issue, Key};
+use super::schema::{RawDelay, RawMatch, RawPhase, RawProfile, RawRule};
+use super::shape::{Name, Phases, Rules, Seed, ShortOr, Text};
 use super::strict::Table;
-use super::yaml::{FieldPath, Step};
-use super::{Contradiction, Corrupt, Delay, Drop, Duplicate, Match, Profile, Rule};
+use super::yaml::FieldPath;
+use super::{
+    Contradiction, Corrupt, Course, Delay, Drop, Duplicate, Match, Phase, Profile, Rule, Timeline,
+};
 use crate::units::{DurationNs, Network};
 
 /// Something wrong with a profile whose every value is right by itself.
@@ -15,33 +17,111 @@ pub(super) struct Conflict {
     pub issue: Issue,
     /// The value at fault.
     pub path: FieldPath,
-    /// The value it conflicts with, and what to say there.
-    pub against: (FieldPath, String),
+    /// The value it conflicts with, if there is one, and what to say there.
+    pub against: Option<(FieldPath, String)>,
 }
 
-/// Names the rules and checks each for contradictions.
+/// Names rules and phases, and checks each rule for contradictions.
 pub(super) fn resolve(raw: RawProfile) -> Result<Profile, Box<Conflict>> {
+    let course = match (raw.rules, raw.phases) {
+        (Some(Rules(rules)), None) if raw.repeat.is_none() => {
+            Course::Steady(resolve_rules(rules, &FieldPath::default())?)
+        }
+        (None, Some(Phases(phases))) => Course::Phased(Timeline {
+            phases: resolve_phases(phases)?,
+            repeat: raw.repeat.unwrap_or_default(),
+        }),
+        (Some(_), None) => return Err(repeats_rules()),
+        (Some(_), Some(_)) => return Err(rules_and_phases()),
+        (None, None) => return Err(neither_rules_nor_phases()),
+    };
     let Name(name) = raw.name;
-    let rules: Vec<Rule> = raw.rules.0.into_iter().enumerate().map(rule).collect();
-    for (index, rule) in rules.iter().enumerate() {
-        rule.check()
-            .map_err(|contradiction| contradicts_itself(index, &contradiction))?;
-    }
-    names_are_distinct(&rules)?;
-    let description = raw.description.map(|Text(text)| text);
     Ok(Profile {
         name,
-        description,
+        description: raw.description.map(|Text(text)| text),
         seed: raw.seed.map(|Seed(seed)| seed),
-        rules,
+        course,
     })
+}
+
+fn neither_rules_nor_phases() -> Box<Conflict> {
+    let issue = Issue::new("missing key `rules`").expected("`rules` or `phases` here");
+    Box::new(Conflict {
+        issue: issue.key(Key::Missing("rules".to_owned())),
+        path: FieldPath::default().key("rules"),
+        against: None,
+    })
+}
+
+fn rules_and_phases() -> Box<Conflict> {
+    let issue = Issue::new("`rules` and `phases` exclude each other").expected("one of them");
+    Box::new(Conflict {
+        issue: issue.hint("move the rules into the phases in which they are to be in force"),
+        path: FieldPath::default().key("phases"),
+        against: Some((
+            FieldPath::default().key("rules"),
+            "the rules are here".to_owned(),
+        )),
+    })
+}
+
+fn repeats_rules() -> Box<Conflict> {
+    let issue = Issue::new("`repeat` without `phases`: there is nothing to repeat");
+    Box::new(Conflict {
+        issue: issue
+            .expected("`phases` in place of `rules`")
+            .hint("leave the key out: the rules last until the run ends"),
+        path: FieldPath::default().key("repeat"),
+        against: Some((
+            FieldPath::default().key("rules"),
+            "because of this".to_owned(),
+        )),
+    })
+}
+
+fn resolve_phases(raw: Vec<RawPhase>) -> Result<Vec<Phase>, Box<Conflict>> {
+    let all = FieldPath::default().key("phases");
+    let phase = |(index, raw)| resolve_phase(raw, index, &all.index(index));
+    let phases: Vec<_> = raw
+        .into_iter()
+        .enumerate()
+        .map(phase)
+        .collect::<Result<_, _>>()?;
+    names_are_distinct("phase", phases.iter().map(|phase| &phase.name), &all)?;
+    Ok(phases)
+}
+
+fn resolve_phase(raw: RawPhase, index: usize, at: &FieldPath) -> Result<Phase, Box<Conflict>> {
+    if raw.duration == DurationNs::ZERO {
+        return Err(Box::new(Conflict {
+            issue: Issue::new("the phase takes no time")
+                .expected("a duration above 0, such as 30s"),
+            path: at.key("for"),
+            against: None,
+        }));
+    }
+    Ok(Phase {
+        name: name_of(raw.name, "phase", index),
+        duration: raw.duration,
+        rules: resolve_rules(raw.rules.0, at)?,
+    })
+}
+
+/// Rules of the mapping at `parent`.
+fn resolve_rules(raw: Vec<RawRule>, parent: &FieldPath) -> Result<Vec<Rule>, Box<Conflict>> {
+    let all = parent.key("rules");
+    let rules: Vec<Rule> = raw.into_iter().enumerate().map(rule).collect();
+    for (index, rule) in rules.iter().enumerate() {
+        rule.check()
+            .map_err(|contradiction| contradicts_itself(&all.index(index), &contradiction))?;
+    }
+    names_are_distinct("rule", rules.iter().map(|rule| &rule.name), &all)?;
+    Ok(rules)
 }
 
 fn rule((index, raw): (usize, RawRule)) -> Rule {
     Rule {
-        name: raw
-            .name
-            .map_or_else(|| default_name(index), |Name(name)| name),
+        name: name_of(raw.name, "rule", index),
         direction: raw.direction.unwrap_or_default(),
         matching: raw
             .matching
@@ -77,49 +157,51 @@ fn delay(raw: &RawDelay) -> Delay {
     }
 }
 
-fn contradicts_itself(index: usize, contradiction: &Contradiction) -> Box<Conflict> {
+fn contradicts_itself(rule: &FieldPath, contradiction: &Contradiction) -> Box<Conflict> {
+    let in_rule = |[fault, key]: [&str; 2]| rule.key(fault).key(key);
     Box::new(Conflict {
         issue: Issue::new(contradiction.to_string()).expected(contradiction.expected()),
-        path: in_rule(index, &contradiction.field()),
-        against: (
-            in_rule(index, &contradiction.against()),
+        path: in_rule(contradiction.field()),
+        against: Some((
+            in_rule(contradiction.against()),
             "because of this".to_owned(),
-        ),
+        )),
     })
 }
 
-fn names_are_distinct(rules: &[Rule]) -> Result<(), Box<Conflict>> {
+/// Checks the names of what the list at `all` holds.
+fn names_are_distinct<'a>(
+    what: &str,
+    names: impl Iterator<Item = &'a String>,
+    all: &FieldPath,
+) -> Result<(), Box<Conflict>> {
     let mut first_with = HashMap::new();
-    for (index, rule) in rules.iter().enumerate() {
-        if let Some(first) = first_with.insert(rule.name.as_str(), index) {
-            return Err(same_name(&rule.name, first, index));
-        }
+    for (second, name) in names.enumerate() {
+        let Some(first) = first_with.insert(name, second) else {
+            continue;
+        };
+        let is_default = |index| *name == default_name(what, index);
+        let issue = Issue::new(format!("two {what}s are named `{name}`"))
+            .expected(format!("a different name for each {what}"));
+        let issue = if is_default(first) || is_default(second) {
+            let called = format!("a {what} without a name is called `{what}-N`, counting from 1");
+            issue.hint(called)
+        } else {
+            issue
+        };
+        return Err(Box::new(Conflict {
+            issue,
+            path: all.index(second).key("name"),
+            against: Some((all.index(first).key("name"), "the first one".to_owned())),
+        }));
     }
     Ok(())
 }
 
-fn same_name(name: &str, first: usize, second: usize) -> Box<Conflict> {
-    let is_default = |index| name == default_name(index);
-    let issue = Issue::new(format!("two rules are named `{name}`"))
-        .expected("a different name for each rule");
-    let issue = if is_default(first) || is_default(second) {
-        issue.hint("a rule without a name is called `rule-N`, counting from 1")
-    } else {
-        issue
-    };
-    Box::new(Conflict {
-        issue,
-        path: in_rule(second, &["name"]),
-        against: (in_rule(first, &["name"]), "the first one".to_owned()),
-    })
+fn name_of(given: Option<Name>, what: &str, index: usize) -> String {
+    given.map_or_else(|| default_name(what, index), |Name(name)| name)
 }
 
-fn default_name(index: usize) -> String {
-    format!("rule-{}", index + 1)
-}
-
-fn in_rule(index: usize, keys: &[&str]) -> FieldPath {
-    let mut steps = vec![Step::Key("rules".to_owned()), Step::Index(index)];
-    steps.extend(keys.iter().map(|key| Step::Key((*key).to_owned())));
-    FieldPath(steps)
+fn default_name(what: &str, index: usize) -> String {
+    format!("{what}-{}", index + 1)
 }

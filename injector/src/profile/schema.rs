@@ -7,9 +7,9 @@
 use serde::{Deserialize, Deserializer};
 
 use super::keyword::Distribution;
-use super::shape::{Fault, Name, OneOrMany, Rules, Seed, ShortOr, Text};
+use super::shape::{Fault, HasRules, Name, OneOrMany, Phases, Rules, Seed, ShortOr, Text};
 use super::strict::{Table, Vocabulary};
-use super::{Checksum, Direction, Protocol};
+use super::{Checksum, Direction, Protocol, Repeat};
 use crate::units::{DurationNs, Network, PortRange, Probability};
 
 /// A whole profile.
@@ -21,23 +21,57 @@ pub(super) struct RawProfile {
     pub description: Option<Text>,
     #[serde(default, deserialize_with = "given")]
     pub seed: Option<Seed>,
-    pub rules: Rules<RawRule>,
+    /// In place of `phases`.
+    #[serde(default, deserialize_with = "given")]
+    pub rules: Option<Rules<RawRule, 1>>,
+    #[serde(default, deserialize_with = "given")]
+    pub phases: Option<Phases<RawPhase>>,
+    #[serde(default, deserialize_with = "given")]
+    pub repeat: Option<Repeat>,
 }
 
 impl Vocabulary for RawProfile {
     const WHAT: &'static str = "a profile";
-    const LATER: &'static [&'static str] = &["phases", "repeat", "expect"];
-    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[(
-        &[
-            "direction",
-            "match",
-            "drop",
-            "delay",
-            "corrupt",
-            "duplicate",
-        ],
-        "into a rule, under `rules`",
-    )];
+    const LATER: &'static [&'static str] = &["expect"];
+    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[
+        (KEYS_OF_A_RULE, "into a rule, under `rules`"),
+        (&["for"], "into a phase, under `phases`"),
+    ];
+}
+
+const KEYS_OF_A_RULE: &[&str] = &[
+    "direction",
+    "match",
+    "drop",
+    "delay",
+    "corrupt",
+    "duplicate",
+];
+
+/// One phase.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPhase {
+    #[serde(default, deserialize_with = "given")]
+    pub name: Option<Name>,
+    #[serde(rename = "for")]
+    pub duration: DurationNs,
+    pub rules: Rules<RawRule, 0>,
+}
+
+impl Vocabulary for RawPhase {
+    const WHAT: &'static str = "a phase";
+    const LATER: &'static [&'static str] = &["ramp"];
+    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[
+        (KEYS_OF_A_RULE, "into a rule, under `rules`"),
+        (&["repeat"], "beside `phases`"),
+    ];
+}
+
+impl HasRules for RawPhase {
+    fn rules(&self) -> usize {
+        self.rules.0.len()
+    }
 }
 
 /// One rule.

@@ -1,6 +1,7 @@
 //! The shapes that values of a profile take: short or long, one or many, a name, a text.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -9,8 +10,10 @@ use super::strict::{Table, Vocabulary, table};
 use crate::units::quote;
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
 
-/// Most rules in a profile.
+/// Most rules in a profile, those of all its phases together.
 pub const RULES_MAX: usize = 1024;
+/// Most phases in a profile.
+pub const PHASES_MAX: usize = 1024;
 /// Most addresses, or ports, in one list of a rule.
 pub const LIST_MAX: usize = 256;
 /// Longest name of a profile or rule, in characters.
@@ -70,7 +73,12 @@ impl<'de, T: Scalar + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
         let empty = Issue::new("the list is empty, so nothing can match")
             .expected("at least one entry")
             .hint("leave the key out to match any");
-        bounded(seq, LIST_MAX, "entries", empty).map(Self)
+        let mut entries = Vec::new();
+        bounded(seq, LIST_MAX, "entries", Some(empty), |entry| {
+            entries.push(entry);
+            Ok(())
+        })?;
+        Ok(Self(entries))
     }
 }
 
@@ -80,51 +88,116 @@ impl<'de, T: Scalar + Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
-/// Collects 1 to `max` elements, and looks at no more than one beyond.
-fn bounded<'de, T, A>(mut seq: A, max: usize, what: &str, empty: Issue) -> Result<Vec<T>, A::Error>
+/// Hands at most `max` elements to `take`, and looks at no more than one beyond. None at all is
+/// `empty`, where that is an issue.
+fn bounded<'de, T, A>(
+    mut seq: A,
+    max: usize,
+    what: &str,
+    empty: Option<Issue>,
+    mut take: impl FnMut(T) -> Result<(), Issue>,
+) -> Result<(), A::Error>
 where
     T: Deserialize<'de>,
     A: SeqAccess<'de>,
 {
-    let mut elements = Vec::new();
+    let mut count = 0;
     while let Some(element) = seq.next_element()? {
-        if elements.len() == max {
-            let issue = Issue::new(format!("more than {max} {what}"));
-            return Err(de::Error::custom(
-                issue.expected(format!("at most {max} {what}")),
-            ));
-        }
-        elements.push(element);
+        count += 1;
+        at_most(max, what, count)
+            .and_then(|()| take(element))
+            .map_err(de::Error::custom)?;
     }
-    if elements.is_empty() {
-        Err(de::Error::custom(empty))
-    } else {
-        Ok(elements)
+    match empty {
+        Some(empty) if count == 0 => Err(de::Error::custom(empty)),
+        _ => Ok(()),
     }
 }
 
-/// The rules of a profile: 1 to [`RULES_MAX`].
-pub(super) struct Rules<T>(pub(super) Vec<T>);
+fn at_most(max: usize, what: &str, count: usize) -> Result<(), Issue> {
+    if count <= max {
+        return Ok(());
+    }
+    let issue = Issue::new(format!("more than {max} {what}"));
+    Err(issue.expected(format!("at most {max} {what}")))
+}
 
-impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Rules<T> {
+/// A list of rules: `MIN`, which is 0 or 1, to [`RULES_MAX`].
+pub(super) struct Rules<T, const MIN: usize>(pub(super) Vec<T>);
+
+impl<'de, T, const MIN: usize> Deserialize<'de> for Rules<T, MIN>
+where
+    T: Vocabulary + Deserialize<'de>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RulesVisitor<T>(std::marker::PhantomData<T>);
+        struct RulesVisitor<T, const MIN: usize>(PhantomData<T>);
 
-        impl<'de, T: Vocabulary + Deserialize<'de>> Visitor<'de> for RulesVisitor<T> {
-            type Value = Rules<T>;
+        impl<'de, T, const MIN: usize> Visitor<'de> for RulesVisitor<T, MIN>
+        where
+            T: Vocabulary + Deserialize<'de>,
+        {
+            type Value = Rules<T, MIN>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of rules")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Rules<T>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Rules<T, MIN>, A::Error> {
                 let empty = Issue::new("a profile without rules").expected("at least one rule");
-                let rules = bounded(seq, RULES_MAX, "rules", empty)?;
-                Ok(Rules(rules.into_iter().map(|Table(rule)| rule).collect()))
+                let empty = (MIN > 0).then_some(empty);
+                let mut rules = Vec::new();
+                bounded(seq, RULES_MAX, "rules", empty, |Table(rule)| {
+                    rules.push(rule);
+                    Ok(())
+                })?;
+                Ok(Rules(rules))
             }
         }
 
-        deserializer.deserialize_any(RulesVisitor(std::marker::PhantomData))
+        deserializer.deserialize_any(RulesVisitor(PhantomData))
+    }
+}
+
+/// Something with rules of its own.
+pub(super) trait HasRules {
+    /// Returns how many.
+    fn rules(&self) -> usize;
+}
+
+/// The phases of a profile: 1 to [`PHASES_MAX`], with at most [`RULES_MAX`] rules together.
+pub(super) struct Phases<T>(pub(super) Vec<T>);
+
+impl<'de, T: Vocabulary + HasRules + Deserialize<'de>> Deserialize<'de> for Phases<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PhasesVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Vocabulary + HasRules + Deserialize<'de>> Visitor<'de> for PhasesVisitor<T> {
+            type Value = Phases<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of phases")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Phases<T>, A::Error> {
+                let empty = Issue::new("a profile without phases").expected("at least one phase");
+                let (mut phases, mut rules) = (Vec::new(), 0);
+                bounded(
+                    seq,
+                    PHASES_MAX,
+                    "phases",
+                    Some(empty),
+                    |Table(phase): Table<T>| {
+                        rules += phase.rules();
+                        phases.push(phase);
+                        // At once: aliases could make of a short text more than fits in memory.
+                        at_most(RULES_MAX, "rules", rules)
+                    },
+                )?;
+                Ok(Phases(phases))
+            }
+        }
+
+        deserializer.deserialize_any(PhasesVisitor(PhantomData))
     }
 }
 

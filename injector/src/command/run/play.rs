@@ -9,11 +9,12 @@ use nix::{
 };
 use tokio::{
     process::Child,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
     Event, child,
+    phases::{self, Phases},
     signals::{Signals, Told},
     watch::Watch,
 };
@@ -36,9 +37,10 @@ pub(super) struct Player<'a> {
 }
 
 /// What is left when a run has played.
-pub(super) struct Played {
+pub(super) struct Played<'a> {
     /// Still in force.
     pub session: Session,
+    pub phases: Option<Phases<'a>>,
     pub ending: Ending,
     /// The command, if it is still running.
     pub command: Option<Child>,
@@ -68,27 +70,40 @@ impl Ending {
 
 impl Player<'_> {
     /// Returns when the faults are to end.
-    pub(super) async fn play(
+    pub(super) async fn play<'a>(
         &self,
         mut session: Session,
+        mut phases: Option<Phases<'a>>,
         signals: &mut Signals,
         mut watch: Option<Watch>,
-    ) -> Result<Played, Failure> {
+    ) -> Result<Played<'a>, Failure> {
         let started = Instant::now();
         let mut ending = Ending::default();
         let mut command = child::spawn(&self.args.command, &self.global.netns())?;
-        let mut live = Live::new(self.args.duration, self.global.quiet || self.global.json);
+        let total = phases.as_ref().and_then(Phases::total);
+        let total = self.args.duration.into_iter().chain(total).min();
+        let mut live = Live::new(total, self.global.quiet || self.global.json);
+        if let Some(phases) = &phases {
+            self.say_phase(phases, started, Duration::ZERO, &live)?;
+        }
         let mut tick = interval(session::RENEWAL);
         // After a suspension one renewal is enough.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let time_is_up = sleep(self.args.duration.unwrap_or(Duration::MAX));
+        let time_is_up = sleep_until(deadline(started, total));
         tokio::pin!(time_is_up);
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    if !self.tick(&mut session, started, &mut live)? {
+                    if !self.tick(&mut session, &phases, started, &mut live)? {
                         ending.device_gone = true;
                         break;
+                    }
+                }
+                () = sleep_until(deadline(started, phases.as_ref().and_then(Phases::due))) => {
+                    if let Some(phases) = &mut phases
+                        && let Some(late) = phases.proceed(&mut session, started)?
+                    {
+                        self.say_phase(phases, started, late, &live)?;
                     }
                 }
                 saved = saved(&mut watch) => {
@@ -111,6 +126,7 @@ impl Player<'_> {
         ending.elapsed_ms = started.elapsed().as_millis() as u64;
         Ok(Played {
             session,
+            phases,
             ending,
             command,
         })
@@ -120,6 +136,7 @@ impl Player<'_> {
     fn tick(
         &self,
         session: &mut Session,
+        phases: &Option<Phases<'_>>,
         started: Instant,
         live: &mut Live,
     ) -> Result<bool, Failure> {
@@ -133,11 +150,33 @@ impl Player<'_> {
             let elapsed_ms = elapsed.as_millis() as u64;
             print_json_line(&Event::Counters {
                 elapsed_ms,
+                phase: session.phase(),
                 achieved: &achieved,
             })?;
         }
-        live.show(elapsed, &achieved);
+        let progress = phases.as_ref().map(Phases::progress);
+        live.show(elapsed, progress.as_deref(), &achieved);
         Ok(true)
+    }
+
+    /// Says which phase has begun.
+    fn say_phase(
+        &self,
+        phases: &Phases<'_>,
+        started: Instant,
+        late: Duration,
+        live: &Live,
+    ) -> Result<(), Failure> {
+        if self.global.json {
+            return print_json_line(&Event::Phase {
+                elapsed_ms: started.elapsed().as_millis() as u64,
+                phase: phases.name(),
+                repetition: phases.repetition(),
+                late_us: late.as_micros() as u64,
+            });
+        }
+        live.phase(&format!("{}: {}", self.args.interface, phases.progress()));
+        Ok(())
     }
 
     /// Swaps the saved profile in. Where that fails, says why, and the old one stays in force.
@@ -179,7 +218,10 @@ impl Player<'_> {
         let profile = load_profile(argument, self.global)?;
         // A seed that was drawn at the start stays: what was not edited does not change.
         let seed = self.args.seed.or(profile.seed).or(session.seed());
-        let plan = work_out(&profile, seed)?;
+        if profile.timeline().is_some() {
+            return Err(phases::not_watched(&profile));
+        }
+        let plan = work_out(&profile, seed)?.swap_remove(0);
         session.swap(&plan)?;
         Ok(plan)
     }
@@ -200,6 +242,13 @@ pub(super) async fn end_command(
     }
     ending.command_status = Some(child::status_code(child.wait().await?));
     Ok(())
+}
+
+/// The moment `after` the start; one that never comes where there is none.
+fn deadline(started: Instant, after: Option<Duration>) -> tokio::time::Instant {
+    /// As long as any timer runs: half a century.
+    const NEVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
+    (started + after.unwrap_or(NEVER).min(NEVER)).into()
 }
 
 /// Waits until the profile was saved; for ever where it is not watched.

@@ -27,6 +27,9 @@ pub struct Record {
     pub netns: NetnsId,
     /// The profile's name.
     pub profile: String,
+    /// The phase, where the profile has phases.
+    #[serde(default)]
+    pub phase: Option<String>,
     /// The seed.
     pub seed: u64,
     /// When it started, in seconds since 1970.

@@ -4,6 +4,7 @@
 //! each packet which one is in force. The other one is written meanwhile, in peace.
 
 use std::{
+    ops::Range,
     thread,
     time::{Duration, Instant},
 };
@@ -13,9 +14,26 @@ use nix::libc;
 
 use super::Session;
 use crate::{
-    datapath::{Error, Result, object},
+    datapath::{Error, Result, counters::Snapshot, object},
     plan::{Needs, Plan},
 };
+
+/// The last swap.
+pub(super) struct Swapped {
+    /// When no packet met the former rules any more.
+    at: Instant,
+    /// Until when packets may be held whose rules have made room since, so that nothing counts them.
+    pub(super) uncounted_until: Option<Instant>,
+}
+
+/// Rules that can come into force at any moment.
+pub struct Prepared<'a> {
+    plan: &'a Plan,
+    generation: u32,
+    slots: Range<u32>,
+    /// The final counters of the rules that made room.
+    pub former: Snapshot,
+}
 
 impl Session {
     /// Puts `plan` into force in place of the rules that are. No packet sees rules of both, and
@@ -26,24 +44,68 @@ impl Session {
     ///
     /// Where the run was not started for what the plan needs, nothing has changed.
     pub fn swap(&mut self, plan: &Plan) -> Result<()> {
+        let prepared = self.prepare(plan)?;
+        self.flip(prepared).map(|_| ())
+    }
+
+    /// Does what takes time of [`swap`](Self::swap), and changes nothing yet for any packet. The
+    /// room is that of the rules before those in force, whose counters end here.
+    ///
+    /// # Errors
+    ///
+    /// As with [`swap`](Self::swap).
+    pub fn prepare<'a>(&mut self, plan: &'a Plan) -> Result<Prepared<'a>> {
         self.require_room(plan)?;
         let generation = (self.generation + 1) % GENERATIONS;
         self.wait_until_decided()?;
+        let former = std::mem::take(&mut self.former);
+        let former = self.counters.read(former)?;
+        if let Some(swapped) = &mut self.swapped
+            && former.in_flight > 0
+        {
+            swapped.uncounted_until = Some(swapped.at + self.delay_max);
+        }
         let slots = self.needs.slots_of(plan, generation);
         self.counters.clear(slots.clone())?;
         object::fill(&mut self.ebpf, plan, &self.needs, generation)?;
-        object::put_into_force(&mut self.ebpf, generation)?;
+        Ok(Prepared {
+            plan,
+            generation,
+            slots,
+            former,
+        })
+    }
+
+    /// Puts what is prepared into force. Returns when that was; then waits until no packet meets
+    /// the former rules any more.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses.
+    pub fn flip(&mut self, prepared: Prepared<'_>) -> Result<Instant> {
+        let Prepared { plan, slots, .. } = prepared;
+        object::put_into_force(&mut self.ebpf, prepared.generation)?;
+        let flipped = Instant::now();
         wait_for_programs();
-        self.generation = generation;
+        self.generation = prepared.generation;
         self.former = std::mem::replace(&mut self.slots, slots);
-        self.swapped = Some(Instant::now());
+        self.swapped = Some(Swapped {
+            at: Instant::now(),
+            uncounted_until: self.swapped.take().and_then(|s| s.uncounted_until),
+        });
         self.delay_max = self
             .delay_max
             .max(Duration::from_nanos(plan.delay_max_ns()));
-        self.note_rules(plan)
+        self.note_rules(plan)?;
+        Ok(flipped)
     }
 
-    fn require_room(&self, plan: &Plan) -> Result<()> {
+    /// Whether a swap for `plan` would be refused.
+    ///
+    /// # Errors
+    ///
+    /// What the run was not started for.
+    pub fn require_room(&self, plan: &Plan) -> Result<()> {
         if let Some(what) = self.needs.lacks(&Needs::of([plan])) {
             return Err(Error::Unprepared {
                 profile: plan.profile.clone(),
@@ -63,8 +125,8 @@ impl Session {
         const CROSSING: Duration = Duration::from_millis(100);
         const STEP: Duration = Duration::from_millis(1);
         let is_crossing = || {
-            self.swapped
-                .is_some_and(|swapped| swapped.elapsed() < CROSSING)
+            let swapped = self.swapped.as_ref();
+            swapped.is_some_and(|swapped| swapped.at.elapsed() < CROSSING)
         };
         while is_crossing() && self.counters.in_flight(self.former.clone())? > 0 {
             thread::sleep(STEP);
@@ -79,6 +141,7 @@ impl Session {
         };
         let record = &mut journal.record;
         record.profile.clone_from(&plan.profile);
+        record.phase.clone_from(&plan.phase);
         record.seed = plan.seed;
         record.rules = plan.rules.iter().map(Into::into).collect();
         record.first_slot = self.slots.start;

@@ -27,9 +27,18 @@ impl FieldPath {
     }
 
     /// Returns the path one key further in.
-    pub(super) fn join(&self, key: &str) -> Self {
+    pub(in crate::profile) fn key(&self, key: &str) -> Self {
+        self.step(Step::Key(key.to_owned()))
+    }
+
+    /// Returns the path one element of a list further in.
+    pub(in crate::profile) fn index(&self, index: usize) -> Self {
+        self.step(Step::Index(index))
+    }
+
+    fn step(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
-        steps.push(Step::Key(key.to_owned()));
+        steps.push(step);
         Self(steps)
     }
 

@@ -58,9 +58,9 @@ fn split_path(sentence: &str) -> (FieldPath, &str) {
 fn of_the_schema(issue: Issue, path: FieldPath, offset: Option<usize>, text: &str) -> Located {
     let (path, also) = match &issue.key {
         None => (path, None),
-        Some(Key::Unknown(key) | Key::Missing(key)) => (path.join(key), None),
+        Some(Key::Unknown(key) | Key::Missing(key)) => (path.key(key), None),
         Some(Key::Repeated(key)) => {
-            let path = path.join(key);
+            let path = path.key(key);
             let first = locate(text, &path);
             (
                 path,

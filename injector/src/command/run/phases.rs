@@ -1,0 +1,204 @@
+//! The phases of a run, as they come.
+
+use std::time::{Duration, Instant};
+
+use injector_common::abi::RuleCounters;
+
+use crate::{
+    cli::Run,
+    command::no_phase,
+    datapath::{
+        counters::Snapshot,
+        journal::RecordedRule,
+        session::{Last, Prepared, Session},
+    },
+    error::{Code, Failure},
+    observe::report::Achieved,
+    plan::{Plan, Schedule, Turn},
+    profile::{Profile, Repeat},
+};
+
+/// How long before its beginning a phase is prepared: ample for many rules, and for packets of the
+/// phase before the present one that are still crossing the pair.
+const LEAD: Duration = Duration::from_millis(200);
+
+/// When which phase is to be in force; `None` where the profile has no phases.
+pub(super) fn schedule(profile: &Profile, args: &Run) -> Result<Option<Schedule>, Failure> {
+    let Some(timeline) = profile.timeline() else {
+        return match (&args.phase, args.start_at) {
+            (None, None) => Ok(None),
+            _ => Err(Failure::new(
+                Code::Usage,
+                format!("profile `{}` has no phases to start at", profile.name),
+            )
+            .hint("leave `--phase` and `--start-at` away, or write `phases` into the profile")),
+        };
+    };
+    if args.watch {
+        return Err(not_watched(profile));
+    }
+    let schedule = Schedule::new(timeline);
+    if let Some(name) = &args.phase {
+        let mut phases = timeline.phases.iter();
+        let phase = phases.position(|phase| phase.name == *name);
+        let phase = phase.ok_or_else(|| no_phase(profile, name))?;
+        return Ok(Some(schedule.starting_with(phase)));
+    }
+    let Some(offset) = args.start_at else {
+        return Ok(Some(schedule));
+    };
+    let started = schedule.starting_at(offset);
+    Ok(Some(started.ok_or_else(|| {
+        let total = humantime::format_duration(schedule.total().unwrap_or(Duration::MAX));
+        let message = format!("`--start-at` is behind the end of the phases, which take {total}");
+        Failure::new(Code::Usage, message).hint("start earlier, or `repeat` the phases more often")
+    })?))
+}
+
+/// Why a profile with phases cannot be swapped in when it is saved.
+pub(super) fn not_watched(profile: &Profile) -> Failure {
+    let message = format!(
+        "profile `{}` has phases, which cannot be watched",
+        profile.name
+    );
+    Failure::new(Code::Usage, message)
+        .hint("leave `--watch` away, or write `rules` in place of `phases`")
+}
+
+/// Where a run is on its schedule.
+pub(super) struct Phases<'a> {
+    plans: &'a [Plan],
+    schedule: Schedule,
+    /// What is in force.
+    turn: Turn,
+    /// What comes after it.
+    next: Option<Turn>,
+    prepared: Option<Prepared<'a>>,
+    /// The phase before, while its counters are not final.
+    former: Option<usize>,
+    /// Final counters, by phase and rule.
+    counters: Vec<Vec<RuleCounters>>,
+}
+
+impl<'a> Phases<'a> {
+    /// A run that has just begun.
+    pub(super) fn new(plans: &'a [Plan], schedule: Schedule) -> Self {
+        let turn = schedule.first();
+        let zeroes = |plan: &Plan| vec![RuleCounters::default(); plan.rules.len()];
+        Self {
+            plans,
+            turn,
+            next: schedule.next(&turn, turn.from),
+            schedule,
+            prepared: None,
+            former: None,
+            counters: plans.iter().map(zeroes).collect(),
+        }
+    }
+
+    /// When there is something to do; never, where no phase comes any more.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let next = self.next?;
+        Some(match self.prepared {
+            Some(_) => next.from,
+            None => next.from.saturating_sub(LEAD).max(self.turn.from),
+        })
+    }
+
+    /// Does what is due: prepares the next phase, or puts it into force. Returns how late that was.
+    pub(super) fn proceed(
+        &mut self,
+        session: &mut Session,
+        started: Instant,
+    ) -> Result<Option<Duration>, Failure> {
+        let Some(prepared) = self.prepared.take() else {
+            self.next = self.schedule.next(&self.turn, started.elapsed());
+            if let Some(next) = self.next {
+                let prepared = session.prepare(&self.plans[next.phase])?;
+                self.count_former(&prepared.former);
+                self.prepared = Some(prepared);
+            }
+            return Ok(None);
+        };
+        let Some(next) = self.next else {
+            return Ok(None);
+        };
+        let flipped = session.flip(prepared)? - started;
+        self.former = Some(self.turn.phase);
+        self.turn = next;
+        self.next = self.schedule.next(&next, next.from);
+        Ok(Some(flipped.saturating_sub(next.from)))
+    }
+
+    fn count_former(&mut self, former: &Snapshot) {
+        if let Some(phase) = self.former.take() {
+            self.count(phase, former);
+        }
+    }
+
+    fn count(&mut self, phase: usize, snapshot: &Snapshot) {
+        for (sum, counters) in self.counters[phase].iter_mut().zip(&snapshot.rules) {
+            *sum += *counters;
+        }
+    }
+
+    /// The phase in force, counting from 0.
+    pub(super) fn index(&self) -> usize {
+        self.turn.phase
+    }
+
+    /// Whether the run ends by itself, and when.
+    pub(super) fn total(&self) -> Option<Duration> {
+        self.schedule.total()
+    }
+
+    /// The phase in force.
+    pub(super) fn name(&self) -> &str {
+        self.plans[self.turn.phase]
+            .phase
+            .as_deref()
+            .unwrap_or_default()
+    }
+
+    /// The repetition, counting from 1.
+    pub(super) fn repetition(&self) -> u64 {
+        self.turn.repetition + 1
+    }
+
+    /// Where the run is, in words.
+    pub(super) fn progress(&self) -> String {
+        let mut text = format!(
+            "phase {} ({} of {})",
+            self.name(),
+            self.turn.phase + 1,
+            self.plans.len()
+        );
+        match self.schedule.repeat() {
+            Repeat::Times(1) => {}
+            Repeat::Times(times) => {
+                text += &format!(", repetition {} of {times}", self.repetition());
+            }
+            Repeat::Forever => text += &format!(", repetition {}", self.repetition()),
+        }
+        text
+    }
+
+    /// What the rules of all phases have achieved, when the run has ended.
+    pub(super) fn achieved(mut self, last: &Last) -> Achieved {
+        self.count_former(&last.former);
+        self.count(self.turn.phase, &last.in_force);
+        let rules = self.plans.iter().flat_map(|plan| &plan.rules);
+        let rules: Vec<_> = rules.map(RecordedRule::from).collect();
+        let all = Snapshot {
+            rules: self.counters.concat(),
+            path: last.in_force.path,
+            in_flight: last.in_force.in_flight + last.former.in_flight,
+        };
+        let mut achieved = Achieved::of_ended(&rules, &all);
+        let phases = (self.plans.iter()).flat_map(|plan| plan.rules.iter().map(|_| &plan.phase));
+        for (rule, phase) in achieved.rules.iter_mut().zip(phases) {
+            rule.phase.clone_from(phase);
+        }
+        achieved
+    }
+}

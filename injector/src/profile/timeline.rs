@@ -1,0 +1,95 @@
+//! Rules that change over time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+
+use super::Rule;
+use crate::units::scalar::{self, Scalar};
+use crate::units::{DurationNs, Reason, UnitError};
+
+/// Which rules are in force, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Course {
+    /// The same ones throughout: 1 to 1024 of them, with distinct names.
+    Steady(Vec<Rule>),
+    /// Those of one phase after the other.
+    Phased(Timeline),
+}
+
+/// Phases, and how often they are played.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    /// Phases in the order in which they are played: at least one, with distinct names, and with
+    /// at most 1024 rules together.
+    pub phases: Vec<Phase>,
+    /// How often.
+    pub repeat: Repeat,
+}
+
+/// Rules for a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    /// Name for people: as given, or `phase-N` counting from 1.
+    pub name: String,
+    /// How long it lasts; not 0.
+    pub duration: DurationNs,
+    /// Rules in the order in which they are tried, with distinct names. Without any, every packet
+    /// is untouched.
+    pub rules: Vec<Rule>,
+}
+
+/// How often the phases are played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// This often: at least once.
+    Times(u64),
+    /// Until the run is ended.
+    Forever,
+}
+
+const FOREVER: &str = "forever";
+
+impl Default for Repeat {
+    fn default() -> Self {
+        Self::Times(1)
+    }
+}
+
+impl Scalar for Repeat {
+    const EXPECTED: &'static str = "a count of 1 or more, or `forever`";
+}
+
+impl FromStr for Repeat {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if text == FOREVER {
+            return Ok(Self::Forever);
+        }
+        let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+        let reason = match (text.parse(), text.strip_prefix('-')) {
+            (Ok(times @ 1..), _) => return Ok(Self::Times(times)),
+            (_, Some(positive)) if is_number(positive) => Reason::Negative,
+            (Err(_), _) if is_number(text) => Reason::TooLarge("18446744073709551615"),
+            _ => Reason::Malformed("a count"),
+        };
+        Err(UnitError::new(text, reason, Self::EXPECTED))
+    }
+}
+
+impl fmt::Display for Repeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Times(times) => write!(f, "{times}"),
+            Self::Forever => f.write_str(FOREVER),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Repeat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scalar::deserialize(deserializer)
+    }
+}
