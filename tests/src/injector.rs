@@ -36,6 +36,7 @@ pub struct Injector {
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event {
     Started(Started),
+    Phase(Phase),
     Counters(Achieved),
     Reloaded(Reloaded),
     Ended(Ended),
@@ -70,11 +71,25 @@ pub struct Reloaded {
     pub former: Achieved,
 }
 
+/// A phase has come into force.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Phase {
+    /// Its name.
+    pub phase: String,
+    /// The repetition, counting from 1.
+    pub repetition: u64,
+    /// How long after its time, in µs.
+    pub late_us: u64,
+}
+
 /// The last event.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Ended {
     /// Why.
     pub reason: String,
+    /// The phases that began since they were last asked for.
+    #[serde(skip)]
+    pub phases: Vec<Phase>,
     /// The final counters.
     #[serde(flatten)]
     pub achieved: Achieved,
@@ -92,6 +107,8 @@ pub struct Achieved {
 /// What one rule did, in wire packets.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Rule {
+    /// Its phase, in the final counters of a profile with phases.
+    pub phase: Option<String>,
     /// Its name.
     pub rule: String,
     /// Its direction.
@@ -165,7 +182,7 @@ pub struct End {
     /// The exit status.
     pub status: ExitStatus,
     /// The last event, absent where the run was killed or failed.
-    pub ended: Option<Ended>,
+    pub ended: Option<Box<Ended>>,
     /// Standard error.
     pub stderr: String,
 }
@@ -179,8 +196,19 @@ impl End {
     /// The final counters of a run that ended well.
     #[track_caller]
     pub fn achieved(&self) -> &Achieved {
+        &self.ended().achieved
+    }
+
+    /// The phases that began since they were last asked for, in a run that ended well.
+    #[track_caller]
+    pub fn phases(&self) -> &[Phase] {
+        &self.ended().phases
+    }
+
+    #[track_caller]
+    fn ended(&self) -> &Ended {
         assert!(self.status.success(), "{}: {}", self.status, self.stderr);
-        &self.ended.as_ref().expect("the event `ended`").achieved
+        self.ended.as_ref().expect("the event `ended`")
     }
 }
 
@@ -350,6 +378,18 @@ impl Injector {
         }
     }
 
+    /// Waits until the next phase has come into force; the first one does at the start.
+    #[track_caller]
+    pub fn phase(&self) -> Phase {
+        loop {
+            match self.events.recv_timeout(PATIENCE) {
+                Ok(Event::Phase(phase)) => return phase,
+                Ok(Event::Counters(_)) => {}
+                other => panic!("no phase comes, but {other:?}: {}", self.stderr()),
+            }
+        }
+    }
+
     /// What it has said on standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.so_far()
@@ -394,10 +434,15 @@ impl Injector {
             }
         };
         let stderr = std::mem::take(&mut self.stderr).whole();
-        let ended = self.events.iter().find_map(|event| match event {
-            Event::Ended(ended) => Some(ended),
-            _ => None,
-        });
+        let (mut phases, mut ended) = (Vec::new(), None);
+        for event in self.events.iter() {
+            match event {
+                Event::Phase(phase) => phases.push(phase),
+                Event::Ended(end) => ended = Some(end),
+                _ => {}
+            }
+        }
+        let ended = ended.map(|ended| Box::new(Ended { phases, ..ended }));
         End {
             status,
             ended,

@@ -34,6 +34,16 @@ impl Oracle {
         Self(plan(yaml).rules[0].spec)
     }
 
+    /// Of the first rule of the named phase, in its first direction.
+    #[track_caller]
+    pub fn of_phase(yaml: &str, phase: &str) -> Self {
+        let profile = profile::parse("test", yaml).expect("a profile");
+        let seed = profile.seed.expect("a test's profile names its seed");
+        let plans = Plan::all(&profile, seed).expect("plans");
+        let found = (plans.iter()).find(|plan| plan.phase.as_deref() == Some(phase));
+        Self(found.expect("a phase of the profile").rules[0].spec)
+    }
+
     /// Of the named rule in one direction.
     #[track_caller]
     pub fn of(yaml: &str, rule: &str, hook: Hook) -> Self {
