@@ -98,12 +98,22 @@ impl Assembly<'_> {
         })
     }
 
-    /// Puts fq on the pair. Without delays it only keeps up senders' pacing, and may be missing.
+    /// Puts fq on the pair. Without delays it only keeps up senders' pacing, and may be missing; also
+    /// where any plan may follow, which is refused then if it delays.
     fn add_fq(&self, pair: &Pair) -> Result<bool> {
         match pair.add_fq(self.netlink, self.needs.delay_max_ns) {
             Ok(()) => Ok(true),
-            Err(Error::NoFq) if self.plan.delay_max_ns() == 0 => Ok(false),
+            Err(Error::NoFq) if self.delay_known_ns() == 0 => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The longest delay that is sure to come.
+    fn delay_known_ns(&self) -> u64 {
+        if self.needs == Needs::ANY {
+            self.plan.delay_max_ns()
+        } else {
+            self.needs.delay_max_ns
         }
     }
 
