@@ -33,6 +33,7 @@ pub fn run(skb: Skb) -> i32 {
     let Some(mut context) = record::context(skb) else {
         return SHOT;
     };
+    record::arrived(context.rule(), 1);
     if context.is_undecided() {
         if !is_delivered(skb, context, Checksums::Filled) {
             return SHOT;

@@ -10,7 +10,7 @@ use injector_common::{
 use crate::{
     classify, foresee, globals,
     maps::FAULTS,
-    record,
+    record::{self, Ahead},
     skb::{PASS, Skb},
 };
 
@@ -215,7 +215,8 @@ impl Matched<'_> {
     /// Delays the packet as one: its first wire packet's delay is everybody's.
     #[inline(always)]
     fn delay(self, first: u64) -> i32 {
-        self.carry(Lane::Straight, self.departure_of(first), |counters| {
+        let lane = self.lane_behind(record::ahead(self.slot));
+        self.carry(lane, self.departure_of(first), |counters| {
             counters.delayed += self.packets;
         })
     }
@@ -232,11 +233,7 @@ impl Matched<'_> {
         departure.time_ns = departure.time_ns.max(ahead.latest_ns);
         // Also when their time has come: they have still to come back.
         departure.held |= ahead.latest_ns != 0;
-        // fq keeps the order of what is held; what is not may be in the pair's queue.
-        let lane = match self.splitting_lane() {
-            Lane::Across if self.splits() && !departure.held => Lane::Across,
-            _ => Lane::Straight,
-        };
+        let lane = self.lane_behind(ahead);
         self.carry(lane, departure, |_| {})
     }
 
@@ -246,6 +243,17 @@ impl Matched<'_> {
         self.skb.carry_ns(departure.time_ns);
         self.skb.set_cb::<3>(self.skb.priority());
         self.lift(lane, departure, Context::decided, count)
+    }
+
+    /// Where packets of the rule are still crossing the pair, across behind them: a queue may keep them
+    /// for longer than the rule delays.
+    #[inline(always)]
+    fn lane_behind(self, ahead: Ahead) -> Lane {
+        if self.splits() && ahead.crossing != 0 {
+            Lane::Across
+        } else {
+            Lane::Straight
+        }
     }
 
     #[inline(always)]
@@ -304,11 +312,17 @@ impl Matched<'_> {
         if departure.held {
             record::hold(slot, departure.time_ns);
         }
+        if lane == Lane::Across {
+            record::cross(slot, self.packets);
+        }
         if skb.clone_to(lane.ifindex()).is_ok() {
             record::rule(slot, count);
             return skb.consume();
         }
         record::leave(rule, self.packets);
+        if lane == Lane::Across {
+            record::arrived(rule, self.packets);
+        }
         if globals::raw_ip() {
             // The Ethernet header cannot be taken off again.
             record::rule(slot, |counters| counters.lost += self.packets);

@@ -75,7 +75,29 @@ pub fn rule_id(slot: u32) -> RuleId {
 #[inline(always)]
 pub fn enter(slot: u32, packets: u64) {
     if let Some(state) = STATES.get_ptr_mut(slot) {
-        add(state, packets);
+        // SAFETY: a field of a map element.
+        add(unsafe { &raw mut (*state).in_flight }, packets);
+    }
+}
+
+/// Notes that packets have been sent across the pair.
+#[inline(always)]
+pub fn cross(slot: u32, packets: u64) {
+    if let Some(state) = STATES.get_ptr_mut(slot) {
+        // SAFETY: as in `enter`.
+        add(unsafe { &raw mut (*state).crossing }, packets);
+    }
+}
+
+/// Notes that packets have crossed the pair.
+#[inline(always)]
+pub fn arrived(rule: RuleId, packets: u64) {
+    if let Some(state) = state_of(rule) {
+        // SAFETY: as in `enter`.
+        add(
+            unsafe { &raw mut (*state).crossing },
+            packets.wrapping_neg(),
+        );
     }
 }
 
@@ -97,24 +119,33 @@ pub fn hold(slot: u32, departure_ns: u64) {
 /// Notes that packets are back, or are no more.
 #[inline(always)]
 pub fn leave(rule: RuleId, packets: u64) {
-    let Some(state) = STATES.get_ptr_mut(rule.slot()) else {
-        return;
-    };
-    // SAFETY: a word, read at once.
-    if rule.is_of(unsafe { (&raw const (*state).epoch).read_volatile() }) {
-        add(state, packets.wrapping_neg());
+    if let Some(state) = state_of(rule) {
+        // SAFETY: as in `enter`.
+        add(
+            unsafe { &raw mut (*state).in_flight },
+            packets.wrapping_neg(),
+        );
     }
+}
+
+/// The state of a rule, unless another has its slot now.
+#[inline(always)]
+fn state_of(rule: RuleId) -> Option<*mut RuleState> {
+    let state = STATES.get_ptr_mut(rule.slot())?;
+    // SAFETY: a word, read at once.
+    let epoch = unsafe { (&raw const (*state).epoch).read_volatile() };
+    rule.is_of(epoch).then_some(state)
 }
 
 /// Atomically. `core` has no such operation for eBPF, where one that returns the sum came only with
 /// Linux 5.12.
 #[inline(always)]
-fn add(state: *mut RuleState, packets: u64) {
+fn add(count: *mut u64, packets: u64) {
     // SAFETY: the word lies in a map element, aligned, and everybody only adds to it.
     unsafe {
         asm!(
             "lock *(u64 *)({word} + 0) += {packets}",
-            word = in(reg) &raw mut (*state).in_flight,
+            word = in(reg) count,
             packets = in(reg) packets,
             options(nostack),
         );
@@ -125,6 +156,8 @@ fn add(state: *mut RuleState, packets: u64) {
 pub struct Ahead {
     /// How many.
     pub packets: u64,
+    /// How many of them are still crossing the pair.
+    pub crossing: u64,
     /// The latest departure time of any that were held; 0 where none was.
     pub latest_ns: u64,
 }
@@ -137,11 +170,13 @@ pub fn ahead(slot: u32) -> Ahead {
         Some(state) => unsafe {
             Ahead {
                 packets: (&raw const (*state).in_flight).read_volatile(),
+                crossing: (&raw const (*state).crossing).read_volatile(),
                 latest_ns: (&raw const (*state).latest_ns).read_volatile(),
             }
         },
         None => Ahead {
             packets: 0,
+            crossing: 0,
             latest_ns: 0,
         },
     }

@@ -11,6 +11,8 @@ use injector_tests::{
 };
 
 const PHASE: Duration = Duration::from_millis(300);
+/// What a busy machine may take to begin with the phases.
+const DELAY: Duration = Duration::from_secs(3);
 /// A datagram every so often.
 const GAP: Duration = Duration::from_millis(1);
 /// Repetitions, of which the first two may be over before a busy machine sends anything.
@@ -69,7 +71,7 @@ fn edges(phases: &[Phase]) -> Vec<Duration> {
 fn losses_fall_exactly_into_the_outages() {
     let lab = Lab::new();
     let injector = Injector::start(&lab.a, OUTAGES);
-    let (report, end) = stream(&lab, injector, (3 * REPETITIONS as u32 + 1) * PHASE);
+    let (report, end) = stream(&lab, injector, 3 * REPETITIONS as u32 * PHASE + DELAY);
     assert_eq!(report.errors, Vec::<String>::new());
     end.achieved().assert_clean();
 

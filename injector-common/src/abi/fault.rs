@@ -77,8 +77,10 @@ pub struct RuleState {
     /// was. Written without the lock: two processors that write at the same moment have almost the
     /// same to say.
     pub latest_ns: u64,
+    /// Those of the packets on their way that are still crossing the pair. Added to atomically.
+    pub crossing: u64,
 }
-record!(RuleState, size: 32, align: 8);
+record!(RuleState, size: 40, align: 8);
 
 impl FaultSpec {
     /// Whether the rule drops every packet, so that none has to have an index.
