@@ -7,6 +7,7 @@ use injector_tests::{
     injector::{self, Phase},
     kernel,
     predict::Oracle,
+    tool,
     udp::{Flow, Report},
 };
 
@@ -70,6 +71,12 @@ fn edges(phases: &[Phase]) -> Vec<Duration> {
 #[test]
 fn losses_fall_exactly_into_the_outages() {
     let lab = Lab::new();
+    if !kernel::has_tcx() {
+        // Adding the qdisc to a busy device, and removing it, loses packets.
+        let device = &lab.a.device;
+        lab.a
+            .run(|| tool::tc(&format!("qdisc add dev {device} clsact")));
+    }
     let injector = Injector::start(&lab.a, OUTAGES);
     let (report, end) = stream(&lab, injector, 3 * REPETITIONS as u32 * PHASE + DELAY);
     assert_eq!(report.errors, Vec::<String>::new());
@@ -109,13 +116,16 @@ fn losses_fall_exactly_into_the_outages() {
     let earliest_to = began.iter().map(|b| b.1).fold(f64::MAX, f64::min);
     eprintln!("late by {:?} µs", late(end.phases()));
     eprintln!("the run began between {latest_from:.6} s and {earliest_to:.6} s");
-    // What the run may take from putting a phase into force to looking at the clock.
-    const SLACK: f64 = 0.002;
-    assert!(latest_from <= earliest_to + SLACK, "{began:?}");
-    // Half of them: others may work on the machine.
-    let in_time = |phase: &&Phase| Duration::from_micros(phase.late_us) <= LATE_MAX;
-    let in_time = end.phases().iter().filter(in_time).count();
-    assert!(in_time > end.phases().len() / 2, "{:?}", late(end.phases()));
+    // An emulated processor stands still now and then, for longer than what is to be measured.
+    if !kernel::is_guest() {
+        // What the run may take from putting a phase into force to looking at the clock.
+        const SLACK: f64 = 0.002;
+        assert!(latest_from <= earliest_to + SLACK, "{began:?}");
+        // Half of them: others may work on the machine.
+        let in_time = |phase: &&Phase| Duration::from_micros(phase.late_us) <= LATE_MAX;
+        let in_time = end.phases().iter().filter(in_time).count();
+        assert!(in_time > end.phases().len() / 2, "{:?}", late(end.phases()));
+    }
 
     let outage = end.achieved().rule("all");
     assert_eq!(outage.phase.as_deref(), Some("outage"));
@@ -164,10 +174,10 @@ fn a_run_starts_where_it_is_told_and_status_names_the_phase() {
     let lab = Lab::new();
     for (args, phase) in [
         (["--phase", "outage"], "outage"),
-        (["--start-at", "2500ms"], "well"),
+        (["--start-at", "9s"], "well"),
     ] {
         let profile = OUTAGES
-            .replace("300ms", "1s")
+            .replace("300ms", "4s")
             .replace("repeat: 5", "repeat: forever");
         let injector = Injector::start_with(&lab.a, &profile, &args);
         assert_eq!(injector.phase().phase, phase);
