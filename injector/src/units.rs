@@ -4,16 +4,27 @@
 //! form that parses back to the same value. Percent signs and unit names exist only here: past
 //! this module a probability is a count of 2^-32 odds and a duration a count of nanoseconds.
 
+mod bandwidth;
 mod duration;
 mod error;
 mod network;
+mod packet;
 mod port;
 mod probability;
+mod quantity;
+mod range;
 pub(crate) mod scalar;
+mod size;
+mod whole;
 
+pub use bandwidth::Bandwidth;
 pub use duration::DurationNs;
 pub use error::UnitError;
 pub(crate) use error::{Reason, quote};
 pub use network::Network;
+pub use packet::PacketRange;
 pub use port::PortRange;
 pub use probability::Probability;
+pub(crate) use quantity::{is_digits, split_number};
+pub use size::Size;
+pub(crate) use whole::whole_number;

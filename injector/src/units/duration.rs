@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::UnitError;
 use super::error::Reason;
+use super::quantity::{decimal, is_negative, split_number};
 use super::scalar::{self, Scalar};
 
 /// How long a packet is held back: nanoseconds, from 0 to one hour.
@@ -71,26 +72,14 @@ impl FromStr for DurationNs {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let error = |reason| UnitError::new(text, reason, Self::EXPECTED);
-        if let Some(positive) = text.strip_prefix('-')
-            && !unsigned_number(positive).0.is_empty()
-        {
-            return Err(error(Reason::Negative));
-        }
-        match unsigned_number(text) {
+        match split_number(text) {
+            ("", rest) if is_negative(rest) => Err(error(Reason::Negative)),
             ("", _) => Err(error(Reason::Malformed("a duration"))),
             (number, "") => Err(error(Reason::NoUnit).hint(format!("write {number}ms"))),
             (number, unit) if unit.chars().all(char::is_alphabetic) => single_term(number, unit),
             (number, unit) => Err(with_respelling(text, number, unit)),
         }
     }
-}
-
-/// Splits off the leading digits and points.
-fn unsigned_number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    text.split_at(end)
 }
 
 /// Parses one number with one unit.
@@ -138,20 +127,18 @@ impl fmt::Display for DurationNs {
         let is_whole = |size: u64| self.0 > 0 && self.0.is_multiple_of(size);
         match LONG_UNITS.iter().find(|(_, size)| is_whole(*size)) {
             Some((unit, size)) => f.pad(&format!("{}{unit}", self.0 / size)),
-            None => f.pad(&decimal(self.0)),
+            None => f.pad(&in_decimals(self.0)),
         }
     }
 }
 
 /// Writes `nanos` in the largest unit that leaves something before the point.
-fn decimal(nanos: u64) -> String {
+fn in_decimals(nanos: u64) -> String {
     let (unit, size) = DECIMAL_UNITS
         .iter()
         .find(|(_, size)| nanos >= *size)
         .unwrap_or(&("ms", 1));
-    let digits = size.ilog10() as usize;
-    let text = format!("{}.{:0digits$}", nanos / size, nanos % size);
-    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{}{unit}", decimal(nanos, *size))
 }
 
 impl<'de> Deserialize<'de> for DurationNs {

@@ -35,12 +35,14 @@ pub(crate) enum Reason {
     TooSmall(&'static str),
     #[error("is finer than {0}")]
     TooFine(&'static str),
+    #[error("is nothing")]
+    Nothing,
     #[error("ends before it starts")]
     Backward,
     #[error("has host bits set")]
     HostBits,
-    #[error("is {0} that this version does not support yet")]
-    NotYet(&'static str),
+    #[error("is below the minimum of {0}")]
+    BelowMinimum(&'static str),
 }
 
 impl UnitError {
@@ -51,6 +53,12 @@ impl UnitError {
             expected,
             hint: None,
         }
+    }
+
+    /// Says that more than a single quantity would have been right.
+    pub(crate) fn expecting(mut self, expected: &'static str) -> Self {
+        self.expected = expected;
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

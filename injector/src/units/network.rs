@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::UnitError;
 use super::error::Reason;
+use super::quantity::is_digits;
 use super::scalar::{self, Scalar};
 
 /// An IPv4 or IPv6 network; a single address is the network of that address alone.
@@ -51,7 +52,7 @@ impl FromStr for Network {
 
 /// Parses CIDR notation; `None` when either half is not a number of its kind.
 fn with_length(text: &str, address: &str, length: &str) -> Result<Option<IpNet>, UnitError> {
-    let (Ok(address), true) = (address.parse::<IpAddr>(), is_number(length)) else {
+    let (Ok(address), true) = (address.parse::<IpAddr>(), is_digits(length)) else {
         return Ok(None);
     };
     let (limit, named) = if address.is_ipv4() {
@@ -63,10 +64,6 @@ fn with_length(text: &str, address: &str, length: &str) -> Result<Option<IpNet>,
     let too_long = || UnitError::new(text, Reason::TooLarge(named), Network::EXPECTED);
     let net = length.and_then(|length| IpNet::new(address, length).ok());
     net.map(Some).ok_or_else(too_long)
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
 }
 
 fn malformed(text: &str) -> UnitError {

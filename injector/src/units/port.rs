@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use super::UnitError;
-use super::error::Reason;
+use super::range::{range, write_range};
 use super::scalar::{self, Scalar};
 
 /// An inclusive range of ports, never empty: `first <= last`.
@@ -61,43 +61,14 @@ impl FromStr for PortRange {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let error = |reason| UnitError::new(text, reason, Self::EXPECTED);
-        if text.strip_prefix('-').is_some_and(is_number) {
-            return Err(error(Reason::Negative));
-        }
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        if !is_number(first) || !is_number(last) {
-            return Err(malformed(text));
-        }
-        // A number that has only digits and does not fit is too large, however long it is.
-        let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else {
-            return Err(error(Reason::TooLarge("65535")));
-        };
-        Self::new(first, last)
-            .ok_or_else(|| error(Reason::Backward).hint(format!("write {last}-{first}")))
+        let (first, last) = range(text, "a port", "65535", Self::EXPECTED)?;
+        Ok(Self { first, last })
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
-}
-
-fn malformed(text: &str) -> UnitError {
-    let error = UnitError::new(text, Reason::Malformed("a port"), PortRange::EXPECTED);
-    let range = text.replace([':', '–'], "-").replace(' ', "");
-    // Without the first condition the same text would be parsed again, for ever.
-    if range != text && range.parse::<PortRange>().is_ok() {
-        return error.hint(format!("write {range}"));
-    }
-    error
 }
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            return f.pad(&self.first.to_string());
-        }
-        f.pad(&format!("{}-{}", self.first, self.last))
+        write_range(f, self.first, self.last)
     }
 }
 
