@@ -4,16 +4,22 @@
 //! Everything is `repr(C)`, of fixed width, and free of implicit padding: [`record!`] proves size
 //! and alignment at compile time, so that both compilers must agree.
 
+mod chance;
 mod counters;
-mod fault;
+mod distribution;
 pub mod features;
 mod packet;
 mod rule;
+mod spec;
+mod track;
 
+pub use chance::{Block, Chain, ChainState, Chance, fault, model};
 pub use counters::{PathCounters, RuleCounters};
-pub use fault::{FaultSpec, RuleState, flags};
+pub use distribution::Distribution;
 pub use packet::{Context, RETURN_MAGIC, RuleId, Split};
 pub use rule::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable};
+pub use spec::{Delay, FaultSpec, Pace, PaceState, RuleState, flags, place};
+pub use track::{Point, Track};
 
 /// Most match entries of one direction. A rule takes one entry for each combination of its source
 /// and destination addresses and ports.
@@ -51,6 +57,12 @@ pub const DEADLINE: u32 = 0;
 /// stay behind those before them.
 pub const DRAINING: u32 = 1;
 
+/// Index in [`maps::CONTROL`] of the instant, on the monotonic clock in ns, from which on the rules of a
+/// generation have been in force: the first of as many as there are [`GENERATIONS`].
+pub const BEGIN: u32 = 2;
+/// Elements of [`maps::CONTROL`].
+pub const CONTROL_LEN: u32 = BEGIN + GENERATIONS;
+
 /// Names of the maps.
 pub mod maps {
     /// `Array<u32>` with one element: the generation of rules that is in force.
@@ -65,6 +77,16 @@ pub mod maps {
     pub const FAULTS: &str = "FAULTS";
     /// `Array<RuleState>`, indexed by slot.
     pub const STATES: &str = "STATES";
+    /// `Array<Chain>`, indexed by what faults say.
+    pub const CHAINS: &str = "CHAINS";
+    /// `Array<u64>`, indexed by what faults say: bounds of listed packets.
+    pub const BOUNDS: &str = "BOUNDS";
+    /// `Array<Distribution>`, indexed by what faults say.
+    pub const DISTRIBUTIONS: &str = "DISTRIBUTIONS";
+    /// `Array<Point>`, indexed by what faults say: values that change over time.
+    pub const POINTS: &str = "POINTS";
+    /// `Array<u32>`, indexed by what faults say: when a recorded link delivered packets, in ms.
+    pub const OPPORTUNITIES: &str = "OPPORTUNITIES";
     /// `PerCpuArray<RuleCounters>`, indexed by slot.
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
     /// `PerCpuArray<PathCounters>` with one element.
@@ -72,7 +94,8 @@ pub mod maps {
     /// `Array<Split>`: a ring of [`globals::SPLITS_MASK`](super::globals::SPLITS_MASK) + 1 elements
     /// for each processor.
     pub const SPLITS: &str = "SPLITS";
-    /// `Array<u64>`: [`DEADLINE`](super::DEADLINE) and [`DRAINING`](super::DRAINING).
+    /// `Array<u64>`: [`DEADLINE`](super::DEADLINE), [`DRAINING`](super::DRAINING) and
+    /// [`BEGIN`](super::BEGIN).
     pub const CONTROL: &str = "CONTROL";
 }
 

@@ -1,6 +1,10 @@
 //! Which bit a corruption flips, and which checksum covers it.
 
-use crate::wire::{Bytes, Layout, NO_PROTOCOL, protocol, transport_len};
+use crate::{
+    abi::{FaultSpec, place},
+    random::Stream,
+    wire::{Bytes, Layout, NO_PROTOCOL, protocol, transport_len},
+};
 
 /// Bytes at the start of a transport header in which a packet without payload is hit: ports, or
 /// type, code and checksum. The receiver then finds a wrong checksum, not a wrong length.
@@ -31,37 +35,68 @@ pub struct Checksum {
     pub optional: bool,
 }
 
-/// Chooses one bit of the payload, or of the transport header where there is no payload, by the
-/// random word `draw`. `len` is the frame's length. `None` where there is neither.
-#[inline(always)]
-pub fn choose<B: Bytes + ?Sized>(
-    frame: &B,
-    layout: &Layout,
-    len: usize,
-    draw: u64,
-) -> Option<Flip> {
-    let end = if layout.end < len { layout.end } else { len };
-    let payload = layout.transport + transport_len(frame, layout);
-    let (start, end) = if payload < end {
-        (payload, end)
-    } else if layout.transport + HEADER_TARGET_LEN <= end {
-        (layout.transport, layout.transport + HEADER_TARGET_LEN)
-    } else {
-        return None;
-    };
-    let bits = ((end - start) as u64) * 8;
-    let bit = ((draw >> 32) * bits) >> 32;
-    let offset = start + (bit / 8) as usize;
-    Some(Flip {
-        offset,
-        mask: 1 << (bit % 8),
-        checksum: checksum(layout, offset, end),
-    })
+/// Most bits that a corruption flips.
+pub const BITS_MAX: u32 = 8;
+
+/// The part of a packet in which bits are flipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    layout: Layout,
+    start: usize,
+    end: usize,
+}
+
+impl Target {
+    /// Finds the part that `spec` means. `len` is the frame's length. `None` where there is no such
+    /// part.
+    #[inline(always)]
+    pub fn of<B: Bytes + ?Sized>(
+        frame: &B,
+        layout: Layout,
+        len: usize,
+        spec: &FaultSpec,
+    ) -> Option<Self> {
+        let end = if layout.end < len { layout.end } else { len };
+        let payload = layout.transport + transport_len(frame, &layout);
+        let (start, end) = match spec.corrupt_place {
+            place::PAYLOAD if payload < end => (payload, end),
+            place::PAYLOAD => (layout.transport, layout.transport + HEADER_TARGET_LEN),
+            place::HEADER if payload < end => (layout.network, payload),
+            _ => (layout.network, end),
+        };
+        // Where the packet is cut short, or has neither.
+        if start >= end || end > len {
+            return None;
+        }
+        Some(Self { layout, start, end })
+    }
+
+    /// Chooses bit `bit` of those that `spec` flips in packet `n`. `None` where there are not so many.
+    ///
+    /// Each is chosen from a part of its own, all of equal length: so they are all different.
+    #[inline(always)]
+    pub fn flip(&self, spec: &FaultSpec, n: u64, bit: u32) -> Option<Flip> {
+        let bits = (self.end - self.start) as u64 * 8;
+        let (part, parts) = (u64::from(bit), u64::from(spec.corrupt_bits.max(1)));
+        let (first, behind) = (bits * part / parts, bits * (part + 1) / parts);
+        if first >= behind {
+            return None;
+        }
+        let draw = Stream::new(spec.corrupt_key).word(n * u64::from(BITS_MAX) + part);
+        let chosen = first + (((draw >> 32) * (behind - first)) >> 32);
+        let offset = self.start + (chosen / 8) as usize;
+        Some(Flip {
+            offset,
+            mask: 1 << (chosen % 8),
+            checksum: checksum(&self.layout, offset, self.end),
+        })
+    }
 }
 
 #[inline(always)]
 fn checksum(layout: &Layout, offset: usize, end: usize) -> Option<Checksum> {
-    if layout.later_fragment || layout.protocol >= NO_PROTOCOL {
+    let is_covered = offset >= layout.transport && !layout.later_fragment;
+    if !is_covered || layout.protocol >= NO_PROTOCOL {
         return None;
     }
     let (field, optional) = match layout.protocol as u8 {

@@ -11,11 +11,15 @@
 #![no_std]
 
 pub mod abi;
+pub mod chance;
 pub mod classify;
 pub mod corrupt;
 pub mod dimension;
+pub mod distribution;
 pub mod fate;
+pub mod pace;
 pub mod random;
+pub mod track;
 pub mod wire;
 
 /// Nanoseconds in a second.

@@ -14,7 +14,7 @@ pub const CERTAIN: u64 = 1 << 32;
 /// Bits of a probability, hence words that 64 decisions consume at most.
 const ODDS_BITS: u64 = 32;
 /// Decisions that share their words.
-pub(crate) const LANES: u64 = 64;
+pub const LANES: u64 = 64;
 
 /// A random stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

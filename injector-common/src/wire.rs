@@ -212,6 +212,8 @@ impl PacketKey {
 pub struct Layout {
     /// IP protocol, behind IPv6 extension headers, or [`NO_PROTOCOL`].
     pub protocol: u16,
+    /// Offset of what follows the link layer: the IP header.
+    pub network: usize,
     /// Offset of the transport header; of what follows the link layer without IP.
     pub transport: usize,
     /// End of the packet as its IP header tells it (without IP: `usize::MAX`), so that Ethernet
@@ -227,6 +229,7 @@ impl Layout {
     const fn opaque(offset: usize) -> Self {
         Self {
             protocol: NO_PROTOCOL,
+            network: offset,
             transport: offset,
             end: usize::MAX,
             later_fragment: false,
@@ -287,6 +290,20 @@ pub fn parse<B: Bytes + ?Sized>(
 pub fn payload<B: Bytes + ?Sized>(frame: &B, raw_ip: bool) -> Option<usize> {
     let layout = parse(frame, raw_ip, features::ALL, &mut PacketKey::default()).ok()?;
     Some(layout.transport + transport_len(frame, &layout))
+}
+
+/// The ECN field of an IP packet (RFC 3168): 0 where its flow does not understand ECN.
+#[inline(always)]
+pub fn ecn<B: Bytes + ?Sized>(frame: &B, raw_ip: bool) -> Option<u32> {
+    let mut key = PacketKey::default();
+    let layout = parse(frame, raw_ip, features::ALL, &mut key).ok()?;
+    let network = frame.forget(layout.network);
+    match key.ethertype {
+        ethertype::IPV4 => Some(u32::from(frame.read::<Ipv4Hdr>(network)?.tos & 3)),
+        // The traffic class lies across the first two bytes.
+        ethertype::IPV6 => Some(u32::from(frame.read::<Ipv6Hdr>(network)?.vcf[1] >> 4 & 3)),
+        _ => None,
+    }
 }
 
 /// Length of the transport header, 0 where there is none or it is unknown here.
@@ -350,6 +367,7 @@ fn ipv4<B: Bytes + ?Sized>(
     (key.src, key.dst) = (Address::v4(src), Address::v4(dst));
     Ok(Layout {
         protocol: ip.proto as u16,
+        network: offset,
         transport: frame.forget(offset + header_len),
         end: offset + u16::from_be_bytes(ip.tot_len) as usize,
         later_fragment: u16::from_be_bytes(ip.frags) & 0x1fff != 0,
@@ -379,6 +397,7 @@ fn ipv6<B: Bytes + ?Sized>(
     };
     Ok(Layout {
         protocol: extensions.protocol as u16,
+        network: offset,
         transport: frame.forget(start + extensions.len),
         end: start + u16::from_be_bytes(ip.payload_len) as usize,
         later_fragment: extensions.later_fragment,

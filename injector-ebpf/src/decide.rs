@@ -5,14 +5,17 @@
 //! crossed the pair come by its ingress, through the queue of a processor; that is the way where
 //! checksums are filled in, so that corruption shows.
 
+use aya_ebpf::bindings::__sk_buff;
 use injector_common::{
-    abi::{Context, FaultSpec, features, flags},
-    corrupt::{self, Flip},
-    fate::{self, Fate},
+    abi::{Context, FaultSpec, Split, fault, features, flags},
+    corrupt::{self, Flip, Target},
+    fate::COPIES_MAX,
+    random::LANES,
     wire::{self, PacketKey},
 };
 
 use crate::{
+    foresee::Rule,
     globals,
     maps::FAULTS,
     put_back, record,
@@ -33,12 +36,12 @@ pub fn run(skb: Skb) -> i32 {
     let Some(mut context) = record::context(skb) else {
         return SHOT;
     };
-    record::arrived(context.rule(), 1);
+    record::crossed(context.rule(), 1);
     if context.is_undecided() {
-        if !is_delivered(skb, context, Checksums::Filled) {
+        let Some(decided) = carry_out(skb, context, Checksums::Filled) else {
             return SHOT;
-        }
-        context = context.decided();
+        };
+        context = decided;
     }
     if context.held() {
         skb.to_egress(globals::far_ifindex())
@@ -47,98 +50,211 @@ pub fn run(skb: Skb) -> i32 {
     }
 }
 
-/// Decides, carries the decision out, and says whether anything of the packet is left.
+/// A segment, when its super-packet has been split.
+struct Segment<'a> {
+    skb: Skb,
+    rule: Rule<'a>,
+    context: Context,
+    /// What it has in common with the others.
+    split: &'a mut Split,
+    /// Its index among the packets of the rule.
+    n: u64,
+}
+
+/// Carries out what happens to a segment, and says how what is left of it goes on.
 #[inline(always)]
-pub fn is_delivered(skb: Skb, context: Context, checksums: Checksums) -> bool {
+pub fn carry_out(skb: Skb, context: Context, checksums: Checksums) -> Option<Context> {
     let slot = context.rule().slot();
-    let Some(spec) = FAULTS.get(slot) else {
-        return false;
-    };
-    let Some(split) = record::arrive(skb.cb::<3>()) else {
-        return false;
-    };
-    let context = context.decided();
-    skb.set_cb::<3>(split.priority);
-    skb.set_cb::<4>(context.word());
-    let Fate::Deliver {
-        corrupt,
-        duplicate_delay_ns,
-        ..
-    } = fate::decide(spec, split.first + u64::from(split.arrived))
-    else {
-        record::rule(slot, |counters| counters.dropped += 1);
-        record::leave(context.rule(), 1);
-        return false;
-    };
-    if checksums == Checksums::Filled
-        && globals::uses(features::CORRUPT)
-        && let Some(draw) = corrupt
-        && flip(skb, spec, draw)
-    {
-        record::rule(slot, |counters| counters.corrupted += 1);
+    let spec = FAULTS.get(slot)?;
+    let split = record::split_at(skb.cb::<3>())?;
+    let n = split.first + split.arrived;
+    split.arrived += 1;
+    let rule = Rule::new(slot, spec);
+    if n / LANES >= split.block.end {
+        rule.go_on(&mut split.block)?;
     }
-    if spec.delays() {
-        record::rule(slot, |counters| counters.delayed += 1);
+    Segment {
+        skb,
+        rule,
+        context,
+        split,
+        n,
     }
-    if globals::uses(features::DUPLICATE)
-        && let Some(delay_ns) = duplicate_delay_ns
-    {
-        let undelayed_ns = split.departure_ns - fate::delay_ns(spec, split.first);
-        copy(skb, context, undelayed_ns + delay_ns);
+    .carry_out(checksums)
+}
+
+impl Segment<'_> {
+    #[inline(always)]
+    fn carry_out(mut self, checksums: Checksums) -> Option<Context> {
+        let (skb, slot, spec) = (self.skb, self.rule.slot, self.rule.spec);
+        if self.is_lost() {
+            record::leave(self.context.rule(), 1);
+            return None;
+        }
+        if checksums == Checksums::Filled
+            && globals::uses(features::CORRUPT)
+            && self.is_hit(fault::CORRUPT)
+            && corrupt_packet(skb.context(), slot, self.n) != 0
+        {
+            record::rule(slot, |counters| counters.corrupted += 1);
+        }
+        skb.set_cb::<3>(self.split.priority);
+        let passed_ns = self.pass();
+        if globals::uses(features::DUPLICATE) && self.is_hit(fault::DUPLICATE) {
+            self.duplicate();
+        }
+        let delay_ns = if globals::uses(features::REORDER) && self.is_hit(fault::REORDER) {
+            record::rule(slot, |counters| counters.reordered += 1);
+            0
+        } else {
+            if spec.delays() {
+                record::rule(slot, |counters| counters.delayed += 1);
+            }
+            self.split.passage.delay_ns
+        };
+        Some(self.send_at(passed_ns + delay_ns))
     }
-    skb.carry_ns(split.departure_ns);
+
+    #[inline(always)]
+    fn is_hit(&self, fault: usize) -> bool {
+        self.split.block.is_hit(fault, self.n % LANES)
+    }
+
+    /// Whether the packet is dropped, by chance or because the queue is full; marked where that will do.
+    #[inline(always)]
+    fn is_lost(&self) -> bool {
+        let passage = &self.split.passage;
+        if globals::uses(features::DROP) && self.is_hit(fault::DROP) {
+            if self.is_marked(flags::ECN) {
+                return false;
+            }
+            record::rule(self.rule.slot, |counters| counters.dropped += 1);
+            return true;
+        }
+        if globals::uses(features::PACE)
+            && self.split.left >= passage.unmarked
+            && (self.split.left >= passage.admitted || !self.is_marked(flags::QUEUE_ECN))
+        {
+            record::rule(self.rule.slot, |counters| counters.overlimit += 1);
+            return true;
+        }
+        false
+    }
+
+    /// Marks the packet where the rule does so in place of dropping, and says whether it is.
+    #[inline(always)]
+    fn is_marked(&self, flag: u32) -> bool {
+        mark(self.skb, self.rule.slot, self.rule.spec, flag)
+    }
+
+    /// Lets one more packet pass the bottleneck; returns when.
+    #[inline(always)]
+    fn pass(&mut self) -> u64 {
+        let nth = self.split.left;
+        self.split.left += 1;
+        self.rule
+            .passed_ns(&self.split.passage, self.split.due_ns, nth)
+    }
+
+    /// Sends copies on their way.
+    #[inline(always)]
+    fn duplicate(&mut self) {
+        let (skb, slot) = (self.skb, self.rule.slot);
+        let mut copy = 0;
+        while copy < self.rule.spec.copies && copy < COPIES_MAX as u32 {
+            if globals::uses(features::PACE) && self.split.left >= self.split.passage.admitted {
+                record::rule(slot, |counters| counters.overlimit += 1);
+                return;
+            }
+            let passed_ns = self.pass();
+            let delay_ns = self.rule.copy_delay_ns(self.n, copy.into());
+            let context = self.send_at(passed_ns + delay_ns);
+            record::enter(context.rule(), 1);
+            let sent = if context.held() {
+                skb.set_cb::<4>(context.word());
+                skb.clone_to(globals::far_ifindex())
+            } else {
+                put_back::copy_to_device(skb, context)
+            };
+            if sent.is_ok() {
+                record::rule(slot, |counters| counters.duplicated += 1);
+            } else {
+                record::leave(context.rule(), 1);
+            }
+            copy += 1;
+        }
+    }
+
+    /// Lets the packet know when it departs.
+    #[inline(always)]
+    fn send_at(&self, departure_ns: u64) -> Context {
+        let held = globals::has_fq() && departure_ns > self.split.now_ns;
+        if held {
+            record::hold(self.rule.slot, departure_ns);
+        }
+        self.skb.carry_ns(departure_ns);
+        let context = self.context.decided(held);
+        self.skb.set_cb::<4>(context.word());
+        context
+    }
+}
+
+/// Marks a packet "congestion experienced" where the rule does so in place of dropping, and says whether
+/// it is.
+#[inline(always)]
+pub fn mark(skb: Skb, slot: u32, spec: &FaultSpec, flag: u32) -> bool {
+    if !globals::uses(features::ECN) || spec.flags & flag == 0 || !skb.mark_ce() {
+        return false;
+    }
+    record::rule(slot, |counters| counters.marked += 1);
     true
 }
 
-/// Sends a duplicate on its way.
-#[inline(always)]
-fn copy(skb: Skb, context: Context, departure_ns: u64) {
-    let slot = context.rule().slot();
-    record::enter(slot, 1);
-    let sent = if context.held() {
-        record::hold(slot, departure_ns);
-        skb.carry_ns(departure_ns);
-        skb.clone_to(globals::far_ifindex())
-    } else {
-        put_back::copy_to_device(skb, context)
+/// Flips bits of packet `n`; returns how many. The near end has filled in the checksum, as a NIC would
+/// have, so that it no longer fits, unless the rule wants one that does.
+///
+/// A global function, which the verifier checks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn corrupt_packet(ctx: *mut __sk_buff, slot: u32, n: u64) -> u32 {
+    let skb = Skb::from(ctx);
+    let Some(spec) = FAULTS.get(slot) else {
+        return 0;
     };
-    if sent.is_ok() {
-        record::rule(slot, |counters| counters.duplicated += 1);
-    } else {
-        record::leave(context.rule(), 1);
-    }
-}
-
-/// Flips one bit. The near end has filled in the checksum, as a NIC would have, so that it no
-/// longer fits, unless the rule wants one that does.
-#[inline(always)]
-fn flip(skb: Skb, spec: &FaultSpec, draw: u64) -> bool {
     let frame = skb.headers();
     // The pair carries Ethernet, whatever the device does.
-    let mut key = PacketKey::default();
-    let Ok(layout) = wire::parse(&frame, false, features::ALL, &mut key) else {
-        return false;
+    let Ok(layout) = wire::parse(&frame, false, features::ALL, &mut PacketKey::default()) else {
+        return 0;
     };
-    let Some(flip) = corrupt::choose(&frame, &layout, skb.len() as usize, draw) else {
-        return false;
+    let Some(target) = Target::of(&frame, layout, skb.len() as usize, spec) else {
+        return 0;
     };
-    if !globals::uses(features::CHECKSUM_VALID) || spec.flags & flags::CHECKSUM_VALID == 0 {
-        return flip_byte(skb, &flip, true).is_some();
+    let is_valid =
+        globals::uses(features::CHECKSUM_VALID) && spec.flags & flags::CHECKSUM_VALID != 0;
+    let (mut bit, mut flipped) = (0, 0);
+    while bit < spec.corrupt_bits && bit < corrupt::BITS_MAX {
+        if let Some(flip) = target.flip(spec, n, bit)
+            && apply(skb, &flip, is_valid).is_some()
+        {
+            flipped += 1;
+        }
+        bit += 1;
     }
-    let Some(checksum) = flip.checksum else {
-        return flip_byte(skb, &flip, true).is_some();
+    flipped
+}
+
+/// Flips a bit, and corrects the checksum where that is to be valid, and is known.
+#[inline(always)]
+fn apply(skb: Skb, flip: &Flip, is_valid: bool) -> Option<()> {
+    let checksum = match flip.checksum {
+        Some(checksum) if is_valid => checksum,
+        _ => return flip_byte(skb, flip, true),
     };
-    let Some(from) = load_word(skb, checksum.word, checksum.padded) else {
-        return false;
-    };
-    if flip_byte(skb, &flip, false).is_none() {
-        return false;
-    }
-    let Some(to) = load_word(skb, checksum.word, checksum.padded) else {
-        return false;
-    };
+    let from = load_word(skb, checksum.word, checksum.padded)?;
+    flip_byte(skb, flip, false)?;
+    let to = load_word(skb, checksum.word, checksum.padded)?;
     skb.fix_checksum(checksum.offset, from, to, checksum.optional);
-    true
+    Some(())
 }
 
 #[inline(always)]

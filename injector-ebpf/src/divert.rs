@@ -1,53 +1,32 @@
 //! On the device: which packets are lifted, and by which lane.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
+use aya_ebpf::bindings::__sk_buff;
 use injector_common::{
-    abi::{self, Context, FaultSpec, RETURN_MAGIC, RuleCounters, RuleId, Split, features, flags},
-    fate::{self, Touch},
+    abi::{self, Context, RETURN_MAGIC, RuleCounters, RuleId, fault, features, flags},
+    fate::{self, Forecast},
+    pace::{Passage, Train},
+    random::LANES,
     wire::Unparseable,
 };
 
 use crate::{
-    classify, foresee, globals,
+    classify, decide,
+    foresee::{self, AT_FIRST, AT_LAST, Rule},
+    globals,
     maps::FAULTS,
     record::{self, Ahead},
     skb::{PASS, Skb},
 };
 
-/// Which of the device's hooks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    Egress,
-    Ingress,
-}
-
-impl Direction {
-    #[inline(always)]
-    fn table(self) -> u32 {
-        match self {
-            Self::Egress => abi::EGRESS,
-            Self::Ingress => abi::INGRESS,
-        }
-    }
-}
-
 /// A packet that a rule matched.
 #[derive(Clone, Copy)]
 struct Matched<'a> {
     skb: Skb,
-    slot: u32,
-    spec: &'a FaultSpec,
-    direction: Direction,
+    rule: Rule<'a>,
+    /// The direction, as the maps number it.
+    direction: u32,
     /// How many packets it is on the wire.
     packets: u64,
-}
-
-/// When a packet is to go on.
-#[derive(Clone, Copy)]
-struct Departure {
-    time_ns: u64,
-    /// Whether it waits for that in fq, and does not go on at once.
-    held: bool,
 }
 
 /// A way to where packets are held, or put back.
@@ -75,17 +54,27 @@ impl Lane {
 
 /// Lifts a packet that a rule matches; everything else passes.
 #[inline(always)]
-pub fn run(skb: Skb, direction: Direction) -> i32 {
+pub fn run(skb: Skb, direction: u32) -> i32 {
     if has_returned(skb) {
         return PASS;
     }
-    let Some(slot) = find_rule(skb, direction) else {
-        return PASS;
-    };
+    match find_rule(skb, direction) {
+        Some(slot) => divert_packet(skb.context(), slot, direction),
+        None => PASS,
+    }
+}
+
+/// Does with a packet what its rule wants.
+///
+/// A global function: so it does not share the stack with the search for the rule.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn divert_packet(ctx: *mut __sk_buff, slot: u32, direction: u32) -> i32 {
+    let skb = Skb::from(ctx);
     let Some(spec) = FAULTS.get(slot) else {
         return PASS;
     };
-    if direction == Direction::Ingress && globals::xdp_decides(spec, skb.len()) {
+    if direction == abi::INGRESS && globals::xdp_decides(spec, skb.len()) {
         return PASS;
     }
     if record::lapsed() {
@@ -94,8 +83,7 @@ pub fn run(skb: Skb, direction: Direction) -> i32 {
     }
     let matched = Matched {
         skb,
-        slot,
-        spec,
+        rule: Rule::new(slot, spec),
         direction,
         packets: skb.wire_packets(),
     };
@@ -135,8 +123,8 @@ const UNMATCHED: u32 = u32::MAX;
 const UNPARSEABLE: u32 = u32::MAX - 1;
 
 #[inline(always)]
-fn find_rule(skb: Skb, direction: Direction) -> Option<u32> {
-    match find_slot_of_packet(skb.context(), direction.table()) {
+fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
+    match find_slot_of_packet(skb.context(), direction) {
         UNMATCHED => record::path(|counters| counters.unmatched += 1),
         UNPARSEABLE => record::path(|counters| counters.unparseable += 1),
         slot => return Some(slot),
@@ -162,62 +150,143 @@ extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, table: u32) -> u32 {
     }
 }
 
+/// When a packet is to go on.
+#[derive(Clone, Copy)]
+struct Departure {
+    /// When it came.
+    now_ns: u64,
+    /// When it was to, by its sender's plan.
+    due_ns: u64,
+    /// How it passes the rule's bottleneck, and how long it is delayed.
+    passage: Passage,
+    /// When the last of its packets departs.
+    time_ns: u64,
+    /// Whether it waits for that in fq, and does not go on at once.
+    held: bool,
+}
+
+/// Super-packets that take longer than this for a bottleneck pass it packet by packet.
+const WHOLE_MAX_NS: u64 = 250_000;
+
 impl Matched<'_> {
     /// Takes the packet's indexes, and foresees what they mean.
     #[inline(always)]
     fn decide(self) -> i32 {
-        if self.spec.drops_all() {
+        let Rule { slot, spec } = self.rule;
+        if spec.drops_all() {
             return self.drop_all();
         }
-        let Some(first) = record::advance(self.slot, self.packets) else {
+        let Some(taken) = record::take(slot, self.packets) else {
             return PASS;
         };
-        if !self.splits() {
-            return self.delay(first);
+        let first = taken.first;
+        if !self.splits() && spec.delay.keep_odds == 0 {
+            // Only the index matters.
+            return self.pass_whole(self.departure(first, Forecast::default()));
         }
-        match foresee::touch(self.spec, first, self.packets) {
-            Touch::Drop => self.drop_all(),
-            Touch::Some => self.split(first),
-            Touch::None if self.spec.delays() => self.delay(first),
-            Touch::None => self.follow(),
+        if !self.rule.seek(first) {
+            return self.fail_open();
+        }
+        let drawn = self.drawn(first);
+        if !self.splits() {
+            record::keep(slot, taken, AT_FIRST);
+            return self.pass_whole(self.departure(drawn, Forecast::default()));
+        }
+        let Some(forecast) = self.rule.foresee(first, self.packets) else {
+            return PASS;
+        };
+        record::keep(slot, taken, AT_LAST);
+        if forecast.dropped == self.packets && !self.marks() {
+            return self.drop_all();
+        }
+        let departure = self.departure(drawn, forecast);
+        if forecast.touched || !forecast.complete || self.is_spread(&departure.passage) {
+            return self.split(first, departure);
+        }
+        self.pass_whole(departure)
+    }
+
+    /// Lets a packet of which nothing else is to become pass the rule's bottleneck, and its delay.
+    #[inline(always)]
+    fn pass_whole(self, departure: Departure) -> i32 {
+        let Rule { slot, spec } = self.rule;
+        let passage = &departure.passage;
+        if globals::uses(features::PACE)
+            && (passage.admitted == 0
+                || passage.unmarked < passage.admitted
+                    && !decide::mark(self.skb, slot, spec, flags::QUEUE_ECN))
+        {
+            return self.exceed();
+        }
+        if departure.held || spec.delays() {
+            self.delay(departure)
+        } else {
+            self.follow()
+        }
+    }
+
+    /// The packet whose delay packet `n` has.
+    #[inline(always)]
+    fn drawn(self, n: u64) -> u64 {
+        match foresee::scratch(AT_FIRST) {
+            // SAFETY: as `scratch` says.
+            Some(block) if globals::uses(features::CORRELATION) => unsafe {
+                (*block).draw(n % LANES)
+            },
+            _ => n,
         }
     }
 
     #[inline(always)]
     fn drop_all(self) -> i32 {
-        record::rule(self.slot, |counters| counters.dropped += self.packets);
+        record::rule(self.rule.slot, |counters| counters.dropped += self.packets);
+        self.skb.consume()
+    }
+
+    /// Drops what finds no room in the queue.
+    #[inline(always)]
+    fn exceed(self) -> i32 {
+        record::rule(self.rule.slot, |counters| {
+            counters.overlimit += self.packets;
+        });
         self.skb.consume()
     }
 
     #[inline(always)]
-    fn split(self, first: u64) -> i32 {
-        let departure = self.departure_of(first);
-        let split = Split {
-            departure_ns: departure.time_ns,
-            first,
-            priority: self.skb.priority(),
-            arrived: 0,
-        };
-        let Some(place) = record::split(split) else {
+    fn split(self, first: u64, departure: Departure) -> i32 {
+        let (Some((place, split)), Some(block)) = (record::new_split(), foresee::scratch(AT_FIRST))
+        else {
             return PASS;
         };
+        // SAFETY: as `scratch` says.
+        split.block = unsafe { *block };
+        split.first = first;
+        split.now_ns = departure.now_ns;
+        split.due_ns = departure.due_ns;
+        split.passage = departure.passage;
+        split.arrived = 0;
+        split.left = 0;
+        split.priority = self.skb.priority();
         self.skb.set_cb::<3>(place);
-        self.lift(
-            self.splitting_lane(),
-            departure,
-            Context::undecided,
-            |counters| {
-                counters.split += self.packets;
-            },
-        )
+        let lane = self.splitting_lane();
+        self.lift(lane, departure, true, |counters| {
+            counters.split += self.packets;
+        })
     }
 
     /// Delays the packet as one: its first wire packet's delay is everybody's.
     #[inline(always)]
-    fn delay(self, first: u64) -> i32 {
-        let lane = self.lane_behind(record::ahead(self.slot));
-        self.carry(lane, self.departure_of(first), |counters| {
-            counters.delayed += self.packets;
+    fn delay(self, departure: Departure) -> i32 {
+        let lane = if self.splits() {
+            self.lane_behind(record::ahead(self.rule.slot))
+        } else {
+            Lane::Straight
+        };
+        let delays = self.rule.spec.delays();
+        self.carry(lane, departure, |counters| {
+            if delays {
+                counters.delayed += self.packets;
+            }
         })
     }
 
@@ -225,16 +294,21 @@ impl Matched<'_> {
     /// still on their way, so as not to overtake them.
     #[inline(always)]
     fn follow(self) -> i32 {
-        let ahead = record::ahead(self.slot);
+        let ahead = record::ahead(self.rule.slot);
         if ahead.packets == 0 {
             return PASS;
         }
-        let mut departure = self.departure(0);
-        departure.time_ns = departure.time_ns.max(ahead.latest_ns);
-        // Also when their time has come: they have still to come back.
-        departure.held |= ahead.latest_ns != 0;
-        let lane = self.lane_behind(ahead);
-        self.carry(lane, departure, |_| {})
+        let now_ns = record::monotonic_ns();
+        let due_ns = self.due_ns(now_ns);
+        let departure = Departure {
+            now_ns,
+            due_ns,
+            passage: Passage::default(),
+            time_ns: due_ns.max(ahead.latest_ns),
+            // Also when their time has come: they have still to come back.
+            held: globals::has_fq() && (due_ns > now_ns || ahead.latest_ns != 0),
+        };
+        self.carry(self.lane_behind(ahead), departure, |_| {})
     }
 
     /// Lifts the packet as it is.
@@ -242,14 +316,14 @@ impl Matched<'_> {
     fn carry(self, lane: Lane, departure: Departure, count: impl FnOnce(&mut RuleCounters)) -> i32 {
         self.skb.carry_ns(departure.time_ns);
         self.skb.set_cb::<3>(self.skb.priority());
-        self.lift(lane, departure, Context::decided, count)
+        self.lift(lane, departure, false, count)
     }
 
     /// Where packets of the rule are still crossing the pair, across behind them: a queue may keep them
     /// for longer than the rule delays.
     #[inline(always)]
     fn lane_behind(self, ahead: Ahead) -> Lane {
-        if self.splits() && ahead.crossing != 0 {
+        if ahead.crossing != 0 {
             Lane::Across
         } else {
             Lane::Straight
@@ -258,7 +332,8 @@ impl Matched<'_> {
 
     #[inline(always)]
     fn splitting_lane(self) -> Lane {
-        let corrupts = globals::uses(features::CORRUPT) && self.spec.corrupt_odds != 0;
+        let corrupts =
+            globals::uses(features::CORRUPT) && self.rule.spec.chance(fault::CORRUPT).is_possible();
         if corrupts || !globals::has_splitter() || self.skb.is_uncounted() {
             Lane::Across
         } else {
@@ -268,23 +343,72 @@ impl Matched<'_> {
 
     #[inline(always)]
     fn splits(self) -> bool {
-        globals::uses(features::SPLIT) && self.spec.flags & flags::SPLIT != 0
+        globals::uses(features::SPLIT) && self.rule.spec.flags & flags::SPLIT != 0
+    }
+
+    /// Whether the rule marks packets in place of dropping them.
+    #[inline(always)]
+    fn marks(self) -> bool {
+        globals::uses(features::ECN) && self.rule.spec.flags & flags::ECN != 0
+    }
+
+    /// Whether the packets of a super-packet leave the bottleneck one by one: a recorded link delivers
+    /// no more than one at a time.
+    #[inline(always)]
+    fn is_spread(self, passage: &Passage) -> bool {
+        globals::uses(features::PACE)
+            && self.packets > 1
+            && (passage.admitted < self.packets || passage.spacing_ns * self.packets > WHOLE_MAX_NS)
     }
 
     #[inline(always)]
-    fn departure_of(self, first: u64) -> Departure {
-        self.departure(fate::delay_ns(self.spec, first))
-    }
-
-    #[inline(always)]
-    fn departure(self, delay_ns: u64) -> Departure {
-        // SAFETY: the helper only reads the clock.
-        let now_ns = unsafe { bpf_ktime_get_ns() };
-        let time_ns = fate::departure_ns(now_ns, self.skb.tstamp(), delay_ns);
+    fn departure(self, drawn: u64, forecast: Forecast) -> Departure {
+        let Rule { spec, .. } = self.rule;
+        let now_ns = record::monotonic_ns();
+        let due_ns = self.due_ns(now_ns);
+        let delay_ns = self.rule.delay_ns(spec.delay.key, drawn);
+        let copies = forecast.duplicated * u64::from(spec.copies);
+        // Those that are marked in place of being dropped pass, too.
+        let dropped = if self.marks() { 0 } else { forecast.dropped };
+        let train = Train {
+            packets: self.packets - dropped + copies,
+            bytes: self.wire_bytes() as u32,
+            markable: self.is_markable(),
+        };
+        let passage = self.rule.pass(due_ns, train, delay_ns);
+        let last = train.packets.max(1) - 1;
+        let time_ns = self.rule.passed_ns(&passage, due_ns, last) + passage.delay_ns;
         Departure {
+            now_ns,
+            due_ns,
+            passage,
             time_ns,
             held: globals::has_fq() && time_ns > now_ns,
         }
+    }
+
+    /// Bytes of each of its packets on the wire, where that matters.
+    #[inline(always)]
+    fn wire_bytes(self) -> u64 {
+        if globals::uses(features::PACE) {
+            self.skb.wire_bytes(self.packets)
+        } else {
+            0
+        }
+    }
+
+    /// Whether it can be marked at the queue's limit, in place of being dropped.
+    #[inline(always)]
+    fn is_markable(self) -> bool {
+        globals::uses(features::ECN)
+            && self.rule.spec.flags & flags::QUEUE_ECN != 0
+            && self.skb.is_ect()
+    }
+
+    /// When the packet is due, if it came now: the sender's pacing may have planned a later moment.
+    #[inline(always)]
+    fn due_ns(self, now_ns: u64) -> u64 {
+        fate::due_ns(now_ns, self.skb.tstamp())
     }
 
     /// Sends a clone on its way and consumes the original.
@@ -297,23 +421,26 @@ impl Matched<'_> {
         self,
         lane: Lane,
         departure: Departure,
-        fate: impl FnOnce(Context) -> Context,
+        undecided: bool,
         count: impl FnOnce(&mut RuleCounters),
     ) -> i32 {
-        let Self { skb, slot, .. } = self;
-        let from_ingress = self.direction == Direction::Ingress;
+        let (skb, slot) = (self.skb, self.rule.slot);
+        let from_ingress = self.direction == abi::INGRESS;
         let rule = record::rule_id(slot);
-        let context = fate(Context::new(rule, from_ingress, departure.held));
+        let mut context = Context::new(rule, from_ingress, departure.held);
+        if undecided {
+            context = context.undecided();
+        }
         skb.set_cb::<4>(context.word());
         if globals::raw_ip() && skb.push_ethernet().is_err() {
             return self.fail_open();
         }
-        record::enter(slot, self.packets);
+        record::enter(rule, self.packets);
         if departure.held {
             record::hold(slot, departure.time_ns);
         }
         if lane == Lane::Across {
-            record::cross(slot, self.packets);
+            record::cross(rule, self.packets);
         }
         if skb.clone_to(lane.ifindex()).is_ok() {
             record::rule(slot, count);
@@ -321,7 +448,7 @@ impl Matched<'_> {
         }
         record::leave(rule, self.packets);
         if lane == Lane::Across {
-            record::arrived(rule, self.packets);
+            record::crossed(rule, self.packets);
         }
         if globals::raw_ip() {
             // The Ethernet header cannot be taken off again.
@@ -334,7 +461,9 @@ impl Matched<'_> {
     /// The way is gone or down: no packet may be lost for that.
     #[inline(always)]
     fn fail_open(self) -> i32 {
-        record::rule(self.slot, |counters| counters.failed_open += self.packets);
+        record::rule(self.rule.slot, |counters| {
+            counters.failed_open += self.packets;
+        });
         PASS
     }
 }

@@ -16,10 +16,10 @@ pub fn run(skb: Skb) -> i32 {
         return SHOT;
     };
     if globals::uses(features::SPLIT) && context.is_undecided() {
-        if !decide::is_delivered(skb, context, Checksums::Unfilled) {
+        let Some(decided) = decide::carry_out(skb, context, Checksums::Unfilled) else {
             return skb.consume();
-        }
-        context = context.decided();
+        };
+        context = decided;
     }
     if !context.held() {
         return put_back::to_device(skb, context);

@@ -19,6 +19,7 @@ mod maps;
 mod put_back;
 mod record;
 mod skb;
+mod tables;
 mod verifier;
 mod xdp;
 
@@ -27,18 +28,20 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 
-use crate::{divert::Direction, skb::Skb};
+use injector_common::abi::{EGRESS, INGRESS};
+
+use crate::skb::Skb;
 
 /// Device egress: lifts the packets that a rule matches onto the pair.
 #[classifier]
 pub fn injector_egress(ctx: TcContext) -> i32 {
-    divert::run(Skb::new(&ctx), Direction::Egress)
+    divert::run(Skb::new(&ctx), EGRESS)
 }
 
 /// Device ingress: likewise.
 #[classifier]
 pub fn injector_ingress(ctx: TcContext) -> i32 {
-    divert::run(Skb::new(&ctx), Direction::Ingress)
+    divert::run(Skb::new(&ctx), INGRESS)
 }
 
 /// Far end's ingress: decides the fate of a wire packet that has crossed the pair.

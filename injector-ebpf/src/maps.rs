@@ -7,9 +7,11 @@ use aya_ebpf::{
 };
 use injector_common::{
     abi::{
-        Dimensions, FaultSpec, PathCounters, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX,
-        Split, TABLES_MAX,
+        Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, PathCounters, Point, Row,
+        RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX,
     },
+    fate::Levels,
+    pace::Passage,
     wire::PacketKey,
 };
 
@@ -37,6 +39,42 @@ pub static KEY: PerCpuArray<PacketKey> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static FAULTS: Array<FaultSpec> = Array::with_max_entries(SLOTS_MAX, 0);
 
+/// The Markov chains by which some of them choose packets.
+#[map]
+pub static CHAINS: Array<Chain> = Array::with_max_entries(1, 0);
+
+/// The bounds of the packets that some of them list.
+#[map]
+pub static BOUNDS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The tables by which some of them vary delays.
+#[map]
+pub static DISTRIBUTIONS: Array<Distribution> = Array::with_max_entries(1, 0);
+
+/// Values of rules at points in time.
+#[map]
+pub static POINTS: Array<Point> = Array::with_max_entries(1, 0);
+
+/// When recorded links could deliver packets, in ms.
+#[map]
+pub static OPPORTUNITIES: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Where a rule's values lie that change over time.
+#[map]
+pub static LEVELS: PerCpuArray<Levels> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where it lies how packets pass a rule's bottleneck.
+#[map]
+pub static PASSAGE: PerCpuArray<Passage> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where blocks of packets lie while they are worked out.
+#[map]
+pub static BLOCKS: PerCpuArray<Block> = PerCpuArray::with_max_entries(2, 0);
+
+/// Where a chain's next state lies while a block of packets is worked out.
+#[map]
+pub static CHAIN_STATE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Where each rule stands. A BTF map, because the verifier finds the spin lock in its BTF.
 #[btf_map]
 pub static STATES: btf_maps::Array<RuleState, { SLOTS_MAX as usize }> = btf_maps::Array::new();
@@ -61,6 +99,7 @@ pub static SPLITS_SENT: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static LEASE_VALID_IN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// What the loader says to all programs: the end of its lease, and whether the faults have ended.
+/// What the loader says to all programs: the end of its lease, whether the faults have ended, and when
+/// each generation came into force.
 #[map]
-pub static CONTROL: Array<u64> = Array::with_max_entries(2, 0);
+pub static CONTROL: Array<u64> = Array::with_max_entries(CONTROL_LEN, 0);

@@ -5,13 +5,16 @@ use core::arch::asm;
 use aya_ebpf::{
     bindings::bpf_spin_lock,
     helpers::{
-        bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns, bpf_spin_lock as lock,
-        bpf_spin_unlock as unlock,
+        bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns, bpf_ktime_get_ns,
+        bpf_spin_lock as lock, bpf_spin_unlock as unlock,
     },
 };
-use injector_common::abi::{self, Context, PathCounters, RuleCounters, RuleId, RuleState, Split};
+use injector_common::abi::{
+    self, Block, Context, PaceState, PathCounters, RuleCounters, RuleId, RuleState, Split, Track,
+};
 
 use crate::{
+    foresee::{self, AT_FIRST},
     globals,
     maps::{CONTROL, LEASE_VALID_IN, PATH_COUNTERS, RULE_COUNTERS, SPLITS, SPLITS_SENT, STATES},
     skb::Skb,
@@ -45,18 +48,89 @@ pub fn path(update: impl FnOnce(&mut PathCounters)) {
     }
 }
 
-/// Takes `count` consecutive packet indexes of the rule in `slot` and returns the first.
+/// What a packet gets from its rule's state.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// The index of the first wire packet.
+    pub first: u64,
+    /// The end of the latest block that was known.
+    end: u64,
+    /// Whose block that was.
+    epoch: u32,
+}
+
+/// Takes `count` consecutive packet indexes of the rule in `slot`. Puts the latest block that is known
+/// at [`AT_FIRST`]; it is not after that of the first packet.
 #[inline(always)]
-pub fn advance(slot: u32, count: u64) -> Option<u64> {
+pub fn take(slot: u32, count: u64) -> Option<Taken> {
+    let block = foresee::scratch(AT_FIRST)?;
     let state = STATES.get_ptr_mut(slot)?;
     // SAFETY: the element is locked while it is read and written.
     unsafe {
         let guard = (&raw mut (*state).lock).cast::<bpf_spin_lock>();
         lock(guard);
-        let first = (&raw const (*state).next).read_volatile();
-        (&raw mut (*state).next).write_volatile(first + count);
+        let taken = Taken {
+            first: (*state).next,
+            end: (*state).block.end,
+            epoch: (*state).epoch,
+        };
+        copy(&raw const (*state).block, block);
+        (*state).next = taken.first + count;
         unlock(guard);
-        Some(first)
+        Some(taken)
+    }
+}
+
+/// Keeps the block at a place for the packets to come, unless a later one is known.
+#[inline(always)]
+pub fn keep(slot: u32, taken: Taken, place: u32) {
+    let (Some(state), Some(block)) = (STATES.get_ptr_mut(slot), foresee::scratch(place)) else {
+        return;
+    };
+    // SAFETY: as in `take`.
+    unsafe {
+        if (*block).end <= taken.end {
+            return;
+        }
+        let guard = (&raw mut (*state).lock).cast::<bpf_spin_lock>();
+        lock(guard);
+        if (*state).block.end < (*block).end && (*state).epoch == taken.epoch {
+            copy(block, &raw mut (*state).block);
+        }
+        unlock(guard);
+    }
+}
+
+/// Copies a block word by word: the compiler would call a function, which is not allowed under the lock.
+///
+/// # Safety
+///
+/// Both must be valid, and not overlap.
+#[inline(always)]
+unsafe fn copy(from: *const Block, to: *mut Block) {
+    const WORDS: usize = size_of::<Block>() / size_of::<u64>();
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    let mut word = 0;
+    while word < WORDS {
+        // SAFETY: as above. Volatile, so that it stays word by word.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+        word += 1;
+    }
+}
+
+/// Changes how the rule stands with what paces it.
+#[inline(always)]
+pub fn with_pace<T>(slot: u32, change: impl FnOnce(&mut PaceState) -> T) -> Option<T> {
+    let state = STATES.get_ptr_mut(slot)?;
+    // SAFETY: as in `take`.
+    unsafe {
+        let guard = (&raw mut (*state).lock).cast::<bpf_spin_lock>();
+        lock(guard);
+        let mut pace = (*state).pace;
+        let result = change(&mut pace);
+        (*state).pace = pace;
+        unlock(guard);
+        Some(result)
     }
 }
 
@@ -73,30 +147,50 @@ pub fn rule_id(slot: u32) -> RuleId {
 
 /// Notes that packets have been lifted.
 #[inline(always)]
-pub fn enter(slot: u32, packets: u64) {
-    if let Some(state) = STATES.get_ptr_mut(slot) {
-        // SAFETY: a field of a map element.
-        add(unsafe { &raw mut (*state).in_flight }, packets);
-    }
+pub fn enter(rule: RuleId, packets: u64) {
+    // SAFETY: a field of a map element.
+    add(rule, packets, |state| unsafe {
+        &raw mut (*state).in_flight
+    });
+}
+
+/// Notes that packets are back, or are no more.
+#[inline(always)]
+pub fn leave(rule: RuleId, packets: u64) {
+    enter(rule, packets.wrapping_neg());
 }
 
 /// Notes that packets have been sent across the pair.
 #[inline(always)]
-pub fn cross(slot: u32, packets: u64) {
-    if let Some(state) = STATES.get_ptr_mut(slot) {
-        // SAFETY: as in `enter`.
-        add(unsafe { &raw mut (*state).crossing }, packets);
-    }
+pub fn cross(rule: RuleId, packets: u64) {
+    // SAFETY: as in `enter`.
+    add(rule, packets, |state| unsafe { &raw mut (*state).crossing });
 }
 
 /// Notes that packets have crossed the pair.
 #[inline(always)]
-pub fn arrived(rule: RuleId, packets: u64) {
-    if let Some(state) = state_of(rule) {
-        // SAFETY: as in `enter`.
-        add(
-            unsafe { &raw mut (*state).crossing },
-            packets.wrapping_neg(),
+pub fn crossed(rule: RuleId, packets: u64) {
+    cross(rule, packets.wrapping_neg());
+}
+
+/// Adds to a count of a rule, unless another has its slot now. Atomically: `core` has no such operation
+/// for eBPF, where one that returns the sum came only with Linux 5.12.
+#[inline(always)]
+fn add(rule: RuleId, packets: u64, count: impl FnOnce(*mut RuleState) -> *mut u64) {
+    let Some(state) = STATES.get_ptr_mut(rule.slot()) else {
+        return;
+    };
+    // SAFETY: words of a map element, aligned; the first is read at once, and everybody only adds to
+    // the other.
+    unsafe {
+        if !rule.is_of((&raw const (*state).epoch).read_volatile()) {
+            return;
+        }
+        asm!(
+            "lock *(u64 *)({word} + 0) += {packets}",
+            word = in(reg) count(state),
+            packets = in(reg) packets,
+            options(nostack),
         );
     }
 }
@@ -113,42 +207,6 @@ pub fn hold(slot: u32, departure_ns: u64) {
         if latest_ns.read_volatile() < departure_ns {
             latest_ns.write_volatile(departure_ns);
         }
-    }
-}
-
-/// Notes that packets are back, or are no more.
-#[inline(always)]
-pub fn leave(rule: RuleId, packets: u64) {
-    if let Some(state) = state_of(rule) {
-        // SAFETY: as in `enter`.
-        add(
-            unsafe { &raw mut (*state).in_flight },
-            packets.wrapping_neg(),
-        );
-    }
-}
-
-/// The state of a rule, unless another has its slot now.
-#[inline(always)]
-fn state_of(rule: RuleId) -> Option<*mut RuleState> {
-    let state = STATES.get_ptr_mut(rule.slot())?;
-    // SAFETY: a word, read at once.
-    let epoch = unsafe { (&raw const (*state).epoch).read_volatile() };
-    rule.is_of(epoch).then_some(state)
-}
-
-/// Atomically. `core` has no such operation for eBPF, where one that returns the sum came only with
-/// Linux 5.12.
-#[inline(always)]
-fn add(count: *mut u64, packets: u64) {
-    // SAFETY: the word lies in a map element, aligned, and everybody only adds to it.
-    unsafe {
-        asm!(
-            "lock *(u64 *)({word} + 0) += {packets}",
-            word = in(reg) count,
-            packets = in(reg) packets,
-            options(nostack),
-        );
     }
 }
 
@@ -182,9 +240,9 @@ pub fn ahead(slot: u32) -> Ahead {
     }
 }
 
-/// Notes a super-packet that is to be split; returns where, for its segments to carry.
+/// Room for a super-packet that is to be split, and its place, for the segments to carry.
 #[inline(always)]
-pub fn split(split: Split) -> Option<u32> {
+pub fn new_split() -> Option<(u32, &'static mut Split)> {
     let sent = SPLITS_SENT.get_ptr_mut(0)?;
     // SAFETY: per-CPU, as in `rule`; the helper only reads.
     let (sent, cpu) = unsafe {
@@ -193,23 +251,16 @@ pub fn split(split: Split) -> Option<u32> {
     };
     let mask = globals::splits_mask();
     let place = cpu * (mask + 1) + (sent & mask);
-    // SAFETY: nobody reads the element before the segments that carry its place are sent.
-    SPLITS
-        .get_ptr_mut(place)
-        .map(|element| unsafe { *element = split })?;
-    Some(place)
+    Some((place, split_at(place)?))
 }
 
-/// Counts a segment in: the super-packet that it comes from, as it was before.
+/// The super-packet that a segment comes from.
 #[inline(always)]
-pub fn arrive(place: u32) -> Option<Split> {
-    let element = SPLITS.get_ptr_mut(place)?;
-    // SAFETY: the segments of a super-packet arrive one after the other.
-    unsafe {
-        let split = *element;
-        (*element).arrived += 1;
-        Some(split)
-    }
+pub fn split_at(place: u32) -> Option<&'static mut Split> {
+    // SAFETY: its segments arrive one after the other, and nobody else uses their place until all have.
+    SPLITS
+        .get_ptr_mut(place)
+        .map(|split| unsafe { &mut *split })
 }
 
 /// Whether the loader has let its lease run out: it was killed, is stopped or hangs.
@@ -243,6 +294,19 @@ fn has_lapsed() -> bool {
         Some(deadline) => *deadline < unsafe { bpf_ktime_get_boot_ns() },
         None => true,
     }
+}
+
+/// When a track began: when the rules that it is one of came into force.
+#[inline(always)]
+pub fn begin_ns(track: &Track) -> u64 {
+    CONTROL.get(track.begin).copied().unwrap_or(0)
+}
+
+/// The time on the monotonic clock, which fq obeys.
+#[inline(always)]
+pub fn monotonic_ns() -> u64 {
+    // SAFETY: the helper only reads the clock.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Whether the faults have ended.

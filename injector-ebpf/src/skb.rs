@@ -155,6 +155,18 @@ impl Skb {
         }
     }
 
+    /// Bytes of each packet on the wire, if this is as many.
+    #[inline(always)]
+    pub fn wire_bytes(self, packets: u64) -> u64 {
+        let len = u64::from(self.len());
+        if packets <= 1 {
+            return len;
+        }
+        // Each but the first gets a copy of the headers.
+        let headers = u64::from(headers_len(self.0));
+        (len + (packets - 1) * headers).div_ceil(packets)
+    }
+
     /// Sends a clone, which belongs to no socket, out of `ifindex`.
     ///
     /// `NET_XMIT_DROP` counts as sent: a queue was full, but some segments may have left. What is
@@ -230,6 +242,19 @@ impl Skb {
         if failed { Err(()) } else { Ok(()) }
     }
 
+    /// Whether the packet's flow understands ECN.
+    #[inline(always)]
+    pub fn is_ect(self) -> bool {
+        ecn_bits(self.0) != 0
+    }
+
+    /// Marks the packet "congestion experienced"; `false` where its flow does not understand ECN.
+    #[inline(always)]
+    pub fn mark_ce(self) -> bool {
+        // SAFETY: the helper checks the packet.
+        unsafe { helpers::bpf_skb_ecn_set_ce(self.0) == 1 }
+    }
+
     /// The byte at `offset`.
     #[inline(always)]
     pub fn load_byte(self, offset: usize) -> Option<u8> {
@@ -300,8 +325,27 @@ impl Skb {
 #[inline(never)]
 extern "C" fn count_segments(ctx: *mut __sk_buff, size: u32) -> u32 {
     let skb = Skb::from(ctx);
-    let headers = wire::payload(&skb.headers(), globals::raw_ip()).unwrap_or(0);
-    let payload = skb.len().saturating_sub(headers as u32);
+    let payload = skb.len().saturating_sub(headers_len(ctx));
     // The verifier does not remember that the size is not 0.
     payload.div_ceil(size.max(1)).max(1)
+}
+
+/// How long the headers of a packet are, that of its transport protocol included.
+///
+/// A global function likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn headers_len(ctx: *mut __sk_buff) -> u32 {
+    let skb = Skb::from(ctx);
+    wire::payload(&skb.headers(), globals::raw_ip()).unwrap_or(0) as u32
+}
+
+/// The ECN field of a packet (RFC 3168), or 0.
+///
+/// A global function likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn ecn_bits(ctx: *mut __sk_buff) -> u32 {
+    let frame = Skb::from(ctx).headers();
+    wire::ecn(&frame, globals::raw_ip()).unwrap_or(0)
 }

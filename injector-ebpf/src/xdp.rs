@@ -5,41 +5,58 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use injector_common::{
-    abi::INGRESS,
-    fate::{self, Fate},
+    abi::{FaultSpec, INGRESS, fault},
+    random::LANES,
 };
 
-use crate::{classify, frame::Frame, globals, maps::FAULTS, record};
+use crate::{
+    classify,
+    foresee::{self, AT_FIRST, Rule},
+    frame::Frame,
+    globals,
+    maps::FAULTS,
+    record,
+};
 
 /// Drops or passes. What is no rule's, or not only a drop's, is left to the tc hook, which counts
 /// it.
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> u32 {
-    match decide(ctx) {
-        Some(Fate::Drop) => XDP_DROP,
+    match is_dropped(ctx) {
+        Some(true) => XDP_DROP,
         _ => XDP_PASS,
     }
 }
 
 #[inline(always)]
-fn decide(ctx: &XdpContext) -> Option<Fate> {
+fn is_dropped(ctx: &XdpContext) -> Option<bool> {
     let slot = classify::find_rule(&frame(ctx), false, INGRESS).ok()??;
     let spec = FAULTS.get(slot)?;
     let frame_len = frame(ctx).len();
     if !globals::xdp_decides(spec, frame_len as u32) || record::lapsed() || record::draining() {
         return None;
     }
-    let fate = if spec.drops_all() {
-        Fate::Drop
-    } else {
-        fate::decide(spec, record::advance(slot, 1)?)
-    };
+    let dropped = spec.drops_all() || is_hit(slot, spec)?;
     record::rule(slot, |counters| {
         counters.matched += 1;
         counters.bytes += frame_len as u64;
-        counters.dropped += u64::from(matches!(fate, Fate::Drop));
+        counters.dropped += u64::from(dropped);
     });
-    Some(fate)
+    Some(dropped)
+}
+
+/// Whether the rule's next packet is dropped.
+#[inline(always)]
+fn is_hit(slot: u32, spec: &FaultSpec) -> Option<bool> {
+    let rule = Rule::new(slot, spec);
+    let taken = record::take(slot, 1)?;
+    if !rule.seek(taken.first) {
+        return None;
+    }
+    record::keep(slot, taken, AT_FIRST);
+    let block = foresee::scratch(AT_FIRST)?;
+    // SAFETY: as `scratch` says.
+    Some(unsafe { &*block }.is_hit(fault::DROP, taken.first % LANES))
 }
 
 #[inline(always)]

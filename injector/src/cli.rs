@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     datapath::{AttachPolicy, Netns, XdpPolicy},
-    profile::Direction,
-    units::{DurationNs, Probability},
+    profile::{Direction, Distribution},
+    units::{Bandwidth, DurationNs, Probability},
 };
 
 mod remote;
@@ -16,8 +16,8 @@ pub use remote::Remote;
 
 /// Packet-level network faults for Linux, in eBPF, with no proxy
 ///
-/// Drops, delays, corrupts and duplicates real packets on any network interface, in both
-/// directions, exactly as a profile asks, and leaves no trace when it ends.
+/// Drops, delays, corrupts, duplicates, reorders and throttles real packets on any network interface,
+/// in both directions, exactly as a profile asks, and leaves no trace when it ends.
 #[derive(Debug, Parser)]
 #[command(name = "injector", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -72,6 +72,10 @@ pub enum When {
 }
 
 /// The commands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, on the stack of main"
+)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Inject faults until Ctrl-C, or for as long as a command runs
@@ -103,6 +107,7 @@ Examples:
   injector run geo-sat -i eth0 --for 10m
   injector run handover -i eth0 --phase outage
   injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
+  injector run -i eth0 --rate 20mbit --delay 40ms --reorder 2%
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
 pub struct Run {
     /// A file, `-` for standard input, or the name of a built-in profile
@@ -147,9 +152,12 @@ pub struct Quick {
     /// Delay every packet, such as 80ms (one way)
     #[arg(long, value_name = "TIME")]
     pub delay: Option<DurationNs>,
-    /// Vary the delay uniformly by up to this, in both directions
+    /// Vary the delay: uniformly by up to this, or by another --distribution
     #[arg(long, value_name = "TIME", requires = "delay")]
     pub jitter: Option<DurationNs>,
+    /// How the delay varies: uniform, normal, pareto or paretonormal
+    #[arg(long, value_name = "NAME", requires = "jitter")]
+    pub distribution: Option<Distribution>,
     /// Drop packets with this probability, such as 1%
     #[arg(long, value_name = "PROBABILITY")]
     pub drop: Option<Probability>,
@@ -159,6 +167,12 @@ pub struct Quick {
     /// Send packets twice with this probability
     #[arg(long, value_name = "PROBABILITY")]
     pub duplicate: Option<Probability>,
+    /// Let packets overtake those that are delayed, with this probability
+    #[arg(long, value_name = "PROBABILITY", requires = "delay")]
+    pub reorder: Option<Probability>,
+    /// Send packets one after the other, as a link of this bandwidth does, such as 20mbit
+    #[arg(long, value_name = "BANDWIDTH")]
+    pub rate: Option<Bandwidth>,
     /// Which packets: those that leave, those that arrive, or both
     #[arg(long, default_value = "egress", value_name = "egress|ingress|both")]
     pub direction: Direction,
@@ -209,6 +223,8 @@ pub struct Plan {
 The fate of a rule's n-th packet is a function of the seed, the rule and n alone, so that the
 kernel decides exactly as is printed here. Packets are counted per direction, and anew whenever
 a phase begins, so that a phase does the same to the same packets in every repetition.
+What depends on time is not foretold: how long packets wait for a rate or a slot, and values
+that change, of which the last ones are shown.
 
 Examples:
   injector predict flaky.yaml --packets 20

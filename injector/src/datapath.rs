@@ -6,11 +6,11 @@
 mod attach;
 pub mod capability;
 pub mod clear;
+mod control;
 pub mod counters;
 mod error;
 mod ethtool;
 pub mod journal;
-mod lease;
 mod loader;
 pub mod netlink;
 pub mod netns;

@@ -3,13 +3,17 @@
 //! A plan knows nothing of the machine that it will run on; what depends on that is decided in
 //! [`crate::datapath`].
 
+mod asked;
+mod distribution;
 mod fault;
 mod matching;
+mod models;
 mod needs;
 #[cfg(test)]
 mod reference;
 mod schedule;
 mod table;
+mod track;
 
 use injector_common::{
     abi::{self, ENTRIES_MAX, FaultSpec, MatchEntry},
@@ -18,11 +22,16 @@ use injector_common::{
 use thiserror::Error;
 
 pub use self::{
+    asked::Asked,
+    models::{Models, Places},
     needs::Needs,
     schedule::{Schedule, Turn},
     table::{Table, Vectors},
 };
-use crate::profile::{Course, Direction, Profile, Rule};
+use crate::{
+    profile::{Course, Direction, Profile, Rule},
+    units::DurationNs,
+};
 
 /// One of the two directions in which packets pass a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -73,6 +82,8 @@ pub struct PlannedRule {
     pub slot: u32,
     /// What it does.
     pub spec: FaultSpec,
+    /// What that comes to in the long run.
+    pub asked: Asked,
     /// What it matches; any entry will do.
     pub entries: Vec<MatchEntry>,
 }
@@ -88,6 +99,8 @@ pub struct Plan {
     pub seed: u64,
     /// The rules in order of precedence; [`PlannedRule::slot`] is the index.
     pub rules: Vec<PlannedRule>,
+    /// What their faults refer to.
+    pub models: Models,
 }
 
 /// Why a profile cannot be worked out.
@@ -120,19 +133,27 @@ impl Plan {
     /// comes: the same packets get the same fates in every repetition.
     pub fn all(profile: &Profile, seed: u64) -> Result<Vec<Self>, PlanError> {
         let stream = Stream::new(seed);
-        let one = |phase, rules, stream| {
+        let one = |phase, course| {
+            let (rules, models) = plan_rules(&course);
             let plan = Self {
                 profile: profile.name.clone(),
                 phase,
                 seed,
-                rules: plan_rules(rules, stream),
+                rules,
+                models,
             };
             plan.check().map(|()| plan)
         };
         match &profile.course {
-            Course::Steady(rules) => Ok(vec![one(None, rules, stream)?]),
-            Course::Phased(timeline) => (timeline.phases.iter().zip(0..))
-                .map(|(phase, n)| one(Some(phase.name.clone()), &phase.rules, stream.fork(n)))
+            Course::Steady(rules) => Ok(vec![one(None, PhaseOf::steady(rules, stream))?]),
+            Course::Phased(timeline) => (timeline.phases.iter().enumerate())
+                .map(|(n, phase)| {
+                    let course = PhaseOf {
+                        ramp: phase.ramp.then(|| (timeline.ramp_from(n), phase.duration)),
+                        ..PhaseOf::steady(&phase.rules, stream.fork(n as u64))
+                    };
+                    one(Some(phase.name.clone()), course)
+                })
                 .collect(),
         }
     }
@@ -169,9 +190,9 @@ impl Plan {
         self.on(hook).next().is_some()
     }
 
-    /// The longest delay that any packet can get, in ns; 0 where no rule delays.
+    /// The longest time that any packet can be held, in ns; 0 where no rule holds any.
     pub fn delay_max_ns(&self) -> u64 {
-        let longest = |rule: &PlannedRule| rule.spec.delay_min_ns + rule.spec.delay_span_ns;
+        let longest = |rule: &PlannedRule| fault::longest_ns(&rule.spec, &self.models);
         self.rules.iter().map(longest).max().unwrap_or(0)
     }
 
@@ -189,23 +210,50 @@ fn hooks(direction: Direction) -> impl Iterator<Item = Hook> {
     })
 }
 
-fn plan_rules(rules: &[Rule], stream: Stream) -> Vec<PlannedRule> {
-    let mut planned: Vec<PlannedRule> = Vec::new();
-    for (index, rule) in rules.iter().enumerate() {
-        for hook in hooks(rule.direction) {
-            let stream = stream.fork(2 * index as u64 + u64::from(hook.direction()));
-            planned.push(plan_rule(rule, hook, planned.len() as u32, stream));
-        }
-    }
-    planned
+/// Rules that are in force together.
+struct PhaseOf<'a> {
+    rules: &'a [Rule],
+    stream: Stream,
+    /// The rules from whose values these ramp to their own, and how long that takes.
+    ramp: Option<(Vec<Option<&'a Rule>>, DurationNs)>,
 }
 
-fn plan_rule(rule: &Rule, hook: Hook, slot: u32, stream: Stream) -> PlannedRule {
-    PlannedRule {
-        name: rule.name.clone(),
-        hook,
-        slot,
-        spec: fault::spec(rule, hook, stream),
-        entries: matching::entries(&rule.matching),
+impl<'a> PhaseOf<'a> {
+    fn steady(rules: &'a [Rule], stream: Stream) -> Self {
+        Self {
+            rules,
+            stream,
+            ramp: None,
+        }
     }
+
+    fn spec(&self, index: usize, hook: Hook, models: &mut Models) -> FaultSpec {
+        let rule = &self.rules[index];
+        let number = 2 * index as u64 + u64::from(hook.direction());
+        let stream = self.stream.fork(number);
+        match &self.ramp {
+            None => fault::steady(rule, hook, stream, models),
+            Some((from, duration)) => {
+                fault::ramping(rule, from[index], *duration, hook, stream, models)
+            }
+        }
+    }
+}
+
+fn plan_rules(phase: &PhaseOf<'_>) -> (Vec<PlannedRule>, Models) {
+    let (mut planned, mut models) = (Vec::new(), Models::default());
+    for (index, rule) in phase.rules.iter().enumerate() {
+        for hook in hooks(rule.direction) {
+            let spec = phase.spec(index, hook, &mut models);
+            planned.push(PlannedRule {
+                name: rule.name.clone(),
+                hook,
+                slot: planned.len() as u32,
+                spec,
+                asked: Asked::of(&spec, &models),
+                entries: matching::entries(&rule.matching),
+            });
+        }
+    }
+    (planned, models)
 }

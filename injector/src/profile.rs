@@ -6,34 +6,54 @@
 //! 1. `guard` bounds what the YAML parser gets to see, in one linear scan;
 //! 2. `yaml` runs the parser, and is alone in knowing which one it is;
 //! 3. `schema` says what may be written: keys, short forms, units;
-//! 4. [`Rule::check`] finds what is well written and yet makes no sense.
+//! 4. `resolve` says what it means: it fills in defaults, reads the files that are named, and with
+//!    [`Rule::check`] and `ramp` finds what is well written and yet makes no sense.
 //!
 //! What comes out needs no further validation.
 
 pub mod builtin;
+mod conflict;
 mod contradiction;
 mod error;
+mod fault;
+mod file;
+mod files;
 mod guard;
 mod issue;
 mod keyword;
+mod lines;
 mod load;
 mod nearest;
+mod number;
+mod quantiles;
+mod queue;
+mod ramp;
+mod replay;
 mod resolve;
 mod schema;
 mod shape;
 mod strict;
+mod text;
 mod timeline;
 mod yaml;
 
 use ipnet::IpNet;
 
-use crate::units::{DurationNs, PortRange, Probability};
+use crate::units::PortRange;
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
+pub use self::fault::{
+    Chance, Checksum, Corrupt, Delay, Distribution, Drop, Duplicate, FourStates, Gemodel, Loss,
+    Place, Rate, Reorder, Slot,
+};
+pub use self::files::RECORDED_LINES_MAX;
 pub use self::guard::SIZE_MAX;
 pub use self::load::{file_of, load, parse, read, read_stdin};
-pub use self::shape::{LIST_MAX, NAME_CHARS_MAX, PHASES_MAX, RULES_MAX};
+pub use self::queue::QueueLimit;
+pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
+pub use self::shape::{LIST_MAX, PHASES_MAX, RULES_MAX};
+pub use self::text::NAME_CHARS_MAX;
 pub use self::timeline::{Course, Phase, Repeat, Timeline};
 
 /// Faults for the packets of one interface.
@@ -86,8 +106,36 @@ pub struct Rule {
     pub delay: Option<Delay>,
     /// Flipped bits.
     pub corrupt: Option<Corrupt>,
-    /// Second copies.
+    /// More copies.
     pub duplicate: Option<Duplicate>,
+    /// A bottleneck.
+    pub rate: Option<Rate>,
+    /// Access to the medium now and then.
+    pub slot: Option<Slot>,
+    /// Packets that overtake others.
+    pub reorder: Option<Reorder>,
+    /// Recorded conditions. What they give, the faults above do not; where those need a value all the
+    /// same, as a delay with a distribution its time, it is the first recorded one.
+    pub replay: Option<Replay>,
+}
+
+impl Rule {
+    /// Returns a rule without faults.
+    pub const fn exempting(name: String, direction: Direction, matching: Match) -> Self {
+        Self {
+            name,
+            direction,
+            matching,
+            drop: None,
+            delay: None,
+            corrupt: None,
+            duplicate: None,
+            rate: None,
+            slot: None,
+            reorder: None,
+            replay: None,
+        }
+    }
 }
 
 /// Which way a packet goes, seen from the interface.
@@ -132,49 +180,6 @@ pub enum Protocol {
     Ipv6,
     /// ARP.
     Arp,
-}
-
-/// Loss: the packet never arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drop {
-    /// Share of the packets that are lost.
-    pub probability: Probability,
-}
-
-/// Latency: the packet arrives later, by a time drawn evenly from `time - jitter` to
-/// `time + jitter`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delay {
-    /// Middle of the added time, one way.
-    pub time: DurationNs,
-    /// Largest deviation from it; at most `time`.
-    pub jitter: DurationNs,
-}
-
-/// Corruption: one bit of the packet is flipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Corrupt {
-    /// Share of the packets that are corrupted.
-    pub probability: Probability,
-    /// What becomes of the checksum.
-    pub checksum: Checksum,
-}
-
-/// What becomes of the checksum of a corrupted packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Checksum {
-    /// It stays as it was, and the receiver notices, as on a wire.
-    #[default]
-    Stale,
-    /// It is made to fit, and the wrong byte reaches the application.
-    Valid,
-}
-
-/// Duplication: the packet arrives twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Duplicate {
-    /// Share of the packets that arrive twice.
-    pub probability: Probability,
 }
 
 impl Protocol {

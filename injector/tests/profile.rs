@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use injector::profile::{
-    self, Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, LIST_MAX, Match,
-    PHASES_MAX, Profile, ProfileError, Protocol, RULES_MAX, Repeat, Report, Rule, SIZE_MAX,
-    builtin,
+    self, Checksum, Corrupt, Course, Delay, Direction, Distribution, Drop, Duplicate, LIST_MAX,
+    Match, PHASES_MAX, Profile, ProfileError, Protocol, RULES_MAX, Rate, Reorder, Repeat, Report,
+    Rule, SIZE_MAX, builtin,
 };
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ fn every_error_in_a_file_with_content_has_a_place() {
     }
 }
 
-/// The profile of the manual, less what is not supported yet.
+/// The profile of the manual.
 const FULL: &str = r#"
 name: flaky-database            # required
 description: a slow, lossy path to the primary
@@ -102,9 +102,11 @@ rules:                          # first match wins, per direction; no match: unt
       src_port: 1024-65535      # port, range or list of both
       dst_port: [5432, 6432-6440]
     drop: 1%                    # short form, or {probability: 1%}
-    delay: {time: 80ms, jitter: 10ms, distribution: uniform}
+    delay: {time: 80ms, jitter: 10ms, distribution: normal, correlation: 25%}
     corrupt: {probability: 0.1%, checksum: valid}
     duplicate: 0.5%
+    reorder: 2%
+    rate: 20mbit
   - direction: both
     delay: 5ms
 "#;
@@ -125,7 +127,6 @@ fn the_profile_of_the_manual_means_what_it_says() {
     let [db, rest] = rules(&profile) else {
         panic!("{profile:?}")
     };
-    assert_eq!((db.name.as_str(), db.direction), ("db", Direction::Egress));
     let matching = Match {
         protocol: Some(Protocol::TCP),
         src: vec![parsed("10.0.0.0/8")],
@@ -133,31 +134,20 @@ fn the_profile_of_the_manual_means_what_it_says() {
         src_port: vec![parsed("1024-65535")],
         dst_port: vec![parsed("5432"), parsed("6432-6440")],
     };
-    assert_eq!(db.matching, matching);
-    assert_eq!(
-        db.drop,
-        Some(Drop {
-            probability: parsed("1%")
-        })
-    );
-    assert_eq!(
-        db.delay,
-        Some(Delay {
-            time: parsed("80ms"),
-            jitter: parsed("10ms")
-        })
-    );
-    let corrupt = Corrupt {
-        probability: parsed("0.1%"),
-        checksum: Checksum::Valid,
+    let faults = Rule {
+        drop: Some(Drop::independent(parsed("1%"))),
+        delay: Some(Delay {
+            distribution: Distribution::Normal,
+            correlation: parsed("25%"),
+            ..Delay::uniform(parsed("80ms"), parsed("10ms"))
+        }),
+        corrupt: Some(Corrupt::independent(parsed("0.1%"), Checksum::Valid)),
+        duplicate: Some(Duplicate::independent(parsed("0.5%"))),
+        reorder: Some(Reorder::independent(parsed("2%"))),
+        rate: Some(Rate::plain(parsed("20mbit"))),
+        ..Rule::exempting("db".to_owned(), Direction::Egress, matching)
     };
-    assert_eq!(db.corrupt, Some(corrupt));
-    assert_eq!(
-        db.duplicate,
-        Some(Duplicate {
-            probability: parsed("0.5%")
-        })
-    );
+    assert_eq!(*db, faults);
     assert_eq!(
         (rest.name.as_str(), rest.direction),
         ("rule-2", Direction::Both)
@@ -165,14 +155,14 @@ fn the_profile_of_the_manual_means_what_it_says() {
     assert_eq!(rest.matching, Match::default());
 }
 
-/// The manual's profile that changes over time, less what is not supported yet.
+/// The manual's profile that changes over time.
 const PHASES: &str = "
 name: handover
 repeat: 10
 phases:
   - {name: good, for: 30s, rules: [{delay: 40ms, drop: 0.1%}]}
   - {name: outage, for: 800ms, rules: [{direction: both, drop: 100%}]}
-  - {for: 5s, rules: []}
+  - {for: 5s, ramp: true, rules: [{delay: 120ms}]}
 ";
 
 #[test]
@@ -180,17 +170,21 @@ fn phases_mean_what_they_say() {
     let profile = accepted(PHASES);
     let timeline = profile.timeline().unwrap();
     assert_eq!(timeline.repeat, Repeat::Times(10));
-    let [good, outage, rest] = timeline.phases.as_slice() else {
+    let [good, outage, recovering] = timeline.phases.as_slice() else {
         panic!("{timeline:?}")
     };
     assert_eq!((good.name.as_str(), good.duration), ("good", parsed("30s")));
     assert_eq!(outage.duration, parsed("800ms"));
-    assert_eq!((rest.name.as_str(), rest.rules.len()), ("phase-3", 0));
+    assert_eq!(
+        (recovering.name.as_str(), recovering.ramp),
+        ("phase-3", true)
+    );
+    assert!(!good.ramp && !outage.ramp);
     // Rules of different phases may have the same name.
-    for phase in [good, outage] {
+    for phase in [good, outage, recovering] {
         assert_eq!(phase.rules[0].name, "rule-1");
     }
-    assert_eq!(profile.rules().map(<[_]>::len).sum::<usize>(), 2);
+    assert_eq!(profile.rules().map(<[_]>::len).sum::<usize>(), 3);
 }
 
 #[test]
@@ -235,9 +229,12 @@ fn an_alias_cannot_multiply_phases_beyond_their_bounds() {
 
 #[test]
 fn short_and_long_forms_are_one() {
-    let short = "{drop: 1%, delay: 5ms, corrupt: 2%, duplicate: 3%}";
-    let long = "{drop: {probability: 0.01}, delay: {time: 5ms, jitter: 0ms}, \
-                corrupt: {probability: 2%, checksum: stale}, duplicate: {probability: 3%}}";
+    let short = "{drop: 1%, delay: 5ms, corrupt: 2%, duplicate: 3%, reorder: 4%, rate: 5mbit}";
+    let long = "{drop: {probability: 0.01, correlation: 0%, ecn: false}, \
+                delay: {time: 5ms, jitter: 0ms, distribution: uniform, keep_order: false}, \
+                corrupt: {probability: 2%, bits: 1, checksum: stale, where: payload}, \
+                duplicate: {probability: 3%, copies: 1}, reorder: {probability: 4%, gap: 1}, \
+                rate: {bandwidth: 5mbit, burst: 0B, queue: 1000 packets, overhead: 0, ecn: false}}";
     let profile = |rule| accepted(&format!("name: x\nrules: [{rule}]"));
     assert_eq!(profile(short), profile(long));
 }
@@ -504,7 +501,9 @@ proptest! {
     }
 
     #[test]
-    fn no_value_makes_the_parser_panic(key in "drop|delay|corrupt|match|name", value in "\\PC{0,20}") {
+    fn no_value_makes_the_parser_panic(
+        key in "drop|delay|corrupt|match|name|rate|slot|replay", value in "\\PC{0,20}",
+    ) {
         survives(&format!("name: x\nrules:\n  - {key}: {value}\n"));
     }
 

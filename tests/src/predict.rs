@@ -1,15 +1,24 @@
 //! What must happen, said beforehand by the same pure function that the kernel runs.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use injector::{
-    plan::{Hook, Plan},
+    plan::{Hook, Models, Plan, PlannedRule},
     profile,
 };
 use injector_common::{
-    abi::FaultSpec,
-    fate::{self, Fate},
+    abi::PaceState,
+    fate::{Fate, Fates},
+    pace::{self, Train},
 };
+
+use crate::{stats, udp::Report};
+
+/// What a packet may take on an emulated CPU, beside its delay.
+const LATE_MAX: Duration = Duration::from_millis(1);
 
 /// The plan of a profile, which must name its seed.
 #[track_caller]
@@ -24,14 +33,20 @@ pub fn plan(yaml: &str) -> Plan {
 }
 
 /// The future of the packets of one rule.
-#[derive(Clone, Copy, Debug)]
-pub struct Oracle(FaultSpec);
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    plan: Plan,
+    rule: usize,
+}
 
 impl Oracle {
     /// Of the profile's first rule, in its first direction.
     #[track_caller]
     pub fn new(yaml: &str) -> Self {
-        Self(plan(yaml).rules[0].spec)
+        Self {
+            plan: plan(yaml),
+            rule: 0,
+        }
     }
 
     /// Of the first rule of the named phase, in its first direction.
@@ -40,57 +55,92 @@ impl Oracle {
         let profile = profile::parse("test", yaml).expect("a profile");
         let seed = profile.seed.expect("a test's profile names its seed");
         let plans = Plan::all(&profile, seed).expect("plans");
-        let found = (plans.iter()).find(|plan| plan.phase.as_deref() == Some(phase));
-        Self(found.expect("a phase of the profile").rules[0].spec)
+        let mut plans = plans.into_iter();
+        let found = plans.find(|plan| plan.phase.as_deref() == Some(phase));
+        Self {
+            plan: found.expect("a phase of the profile"),
+            rule: 0,
+        }
     }
 
     /// Of the named rule in one direction.
     #[track_caller]
     pub fn of(yaml: &str, rule: &str, hook: Hook) -> Self {
         let plan = plan(yaml);
-        let found = plan
-            .rules
-            .iter()
-            .find(|planned| planned.name == rule && planned.hook == hook);
-        Self(found.expect("a rule of the profile").spec)
+        let is_it = |planned: &PlannedRule| planned.name == rule && planned.hook == hook;
+        let found = plan.rules.iter().position(is_it);
+        Self {
+            rule: found.expect("a rule of the profile"),
+            plan,
+        }
+    }
+
+    /// The fates of its packets.
+    pub fn fates(&self) -> Fates<'_, Models> {
+        Fates::new(&self.plan.rules[self.rule].spec, &self.plan.models)
     }
 
     /// What happens to packet `n`, counting from 0.
     pub fn fate(&self, n: u64) -> Fate {
-        fate::decide(&self.0, n)
+        self.fates().fate(n)
+    }
+
+    /// Which of the first `count` packets meet a fate.
+    fn those(&self, count: u64, meets: impl Fn(Fate) -> bool) -> BTreeSet<u64> {
+        let mut fates = self.fates();
+        (0..count).filter(|&n| meets(fates.fate(n))).collect()
     }
 
     /// Which of the first `count` packets are dropped.
     pub fn dropped(&self, count: u64) -> BTreeSet<u64> {
-        (0..count).filter(|&n| self.fate(n) == Fate::Drop).collect()
+        self.those(count, |fate| fate == Fate::Drop)
     }
 
     /// Which of the first `count` packets are corrupted.
     pub fn corrupted(&self, count: u64) -> BTreeSet<u64> {
-        let is_corrupted = |n| {
-            matches!(
-                self.fate(n),
-                Fate::Deliver {
-                    corrupt: Some(_),
-                    ..
-                }
-            )
-        };
-        (0..count).filter(|&n| is_corrupted(n)).collect()
+        self.those(count, |fate| {
+            matches!(fate, Fate::Deliver { corrupt: true, .. })
+        })
     }
 
     /// Which of the first `count` packets are duplicated.
     pub fn duplicated(&self, count: u64) -> BTreeSet<u64> {
-        let is_duplicated = |n| {
-            matches!(
-                self.fate(n),
-                Fate::Deliver {
-                    duplicate_delay_ns: Some(_),
-                    ..
-                }
-            )
+        self.those(count, |fate| {
+            matches!(fate, Fate::Deliver { copies: 1.., .. })
+        })
+    }
+
+    /// Which of the first `count` packets overtake others.
+    pub fn reordered(&self, count: u64) -> BTreeSet<u64> {
+        self.those(count, |fate| {
+            matches!(fate, Fate::Deliver { reorder: true, .. })
+        })
+    }
+
+    /// How long each of the first `count` packets is held, of which none is dropped. Those that overtake
+    /// others are not held.
+    #[track_caller]
+    pub fn delays(&self, count: u64) -> Vec<Duration> {
+        let mut fates = self.fates();
+        let delay = |n| match fates.fate(n) {
+            Fate::Deliver { delay_ns, .. } => Duration::from_nanos(delay_ns),
+            Fate::Drop => panic!("packet {n} is dropped"),
         };
-        (0..count).filter(|&n| is_duplicated(n)).collect()
+        (0..count).map(delay).collect()
+    }
+
+    /// When packets of so many bytes have passed the rule's bottleneck that come at these times; `None` for
+    /// those that find no room.
+    pub fn passed(&self, came: &[Instant], bytes: u64) -> Vec<Option<Instant>> {
+        let (spec, mut state) = (&self.plan.rules[self.rule].spec, PaceState::default());
+        let train = Train::of_kind(1, bytes);
+        let pass = |at: &Instant| {
+            let now_ns = (*at - came[0]).as_nanos() as u64;
+            let passage = pace::pass(spec, spec.pace.byte_ns, &mut state, now_ns, 0, train, 0);
+            let passed = Duration::from_nanos(passage.passed_ns(now_ns, 0));
+            (passage.admitted > 0).then(|| came[0] + passed)
+        };
+        came.iter().map(pass).collect()
     }
 
     /// How long packet `n` is held; `None` where it is dropped.
@@ -99,5 +149,25 @@ impl Oracle {
             Fate::Drop => None,
             Fate::Deliver { delay_ns, .. } => Some(Duration::from_nanos(delay_ns)),
         }
+    }
+
+    /// Asserts that each datagram was under way for as long as was foretold: never shorter, and longer
+    /// by less than a millisecond in one case of four.
+    #[track_caller]
+    pub fn assert_delays(&self, report: &Report) {
+        let mut lateness = Vec::new();
+        for (number, delay) in report.delays() {
+            let expected = self.delay(number).expect("one that is not dropped");
+            assert!(
+                delay >= expected,
+                "{number} came after {delay:?}, before {expected:?}"
+            );
+            lateness.push(delay - expected);
+        }
+        let lateness = stats::quartile(lateness);
+        assert!(
+            lateness < LATE_MAX,
+            "{lateness:?} late, three in four of them"
+        );
     }
 }

@@ -5,14 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use injector_common::fate::Fate;
 use injector_tests::{
-    Family, Host, Injector, Lab, clock,
-    echo::Echoes,
-    kernel,
-    predict::Oracle,
-    stats,
-    tcp::Transfer,
-    tool,
-    udp::{Flow, Report},
+    Family, Host, Injector, Lab, clock, echo::Echoes, kernel, predict::Oracle, stats,
+    tcp::Transfer, tool, udp::Flow,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -24,23 +18,6 @@ fn netem(host: &Host, delay: &str) {
             "qdisc add dev {device} root netem limit 100000 delay {delay}"
         ))
     });
-}
-
-/// Asserts that each datagram was under way for as long as was foretold: never shorter, and longer
-/// by less than a millisecond in one case of four.
-#[track_caller]
-fn assert_foretold(report: &Report, oracle: &Oracle) {
-    let delays = report.delays();
-    let lateness = delays.iter().map(|&(number, delay)| {
-        let expected = oracle.delay(number).expect("one that is not dropped");
-        assert!(
-            delay >= expected,
-            "{number} came after {delay:?}, before {expected:?}"
-        );
-        delay - expected
-    });
-    let lateness = stats::quartile(lateness);
-    assert!(lateness < MS, "{lateness:?} late, three in four of them");
 }
 
 #[test]
@@ -167,7 +144,7 @@ rules: [{match: {protocol: udp}, delay: {time: 30ms, jitter: 10ms}}]";
         (report.lost(), report.duplicated()),
         (BTreeSet::new(), BTreeSet::new())
     );
-    assert_foretold(&report, &Oracle::new(profile));
+    Oracle::new(profile).assert_delays(&report);
     let mut delays: Vec<Duration> = report
         .delays()
         .into_iter()
@@ -209,7 +186,7 @@ rules: [{match: {protocol: udp}, drop: 10%, delay: {time: 30ms, jitter: 10ms}}]"
     let end = injector.stop();
 
     assert_eq!(report.lost(), Oracle::new(profile).dropped(COUNT));
-    assert_foretold(&report, &Oracle::new(profile));
+    Oracle::new(profile).assert_delays(&report);
     assert_eq!(
         end.achieved().only().delayed,
         COUNT - report.lost().len() as u64
@@ -316,7 +293,7 @@ rules: [{direction: ingress, match: {protocol: udp}, delay: {time: 30ms, jitter:
     injector.stop().achieved().assert_clean();
 
     assert_eq!((report.lost(), report.damaged()), (BTreeSet::new(), 0));
-    assert_foretold(&report, &Oracle::new(profile));
+    Oracle::new(profile).assert_delays(&report);
 }
 
 #[test]
@@ -368,16 +345,16 @@ rules: [{match: {protocol: udp}, duplicate: 50%, delay: {time: 40ms, jitter: 20m
     assert_eq!(report.lost(), BTreeSet::new());
     assert_eq!(report.duplicated(), oracle.duplicated(COUNT));
     let mut errors = Vec::new();
+    let mut fates = oracle.fates();
     for number in 0..COUNT {
         let Fate::Deliver {
-            duplicate_delay_ns,
-            delay_ns,
-            ..
-        } = oracle.fate(number)
+            copies, delay_ns, ..
+        } = fates.fate(number)
         else {
             panic!("nothing is dropped");
         };
-        let mut expected: Vec<u64> = duplicate_delay_ns.into_iter().chain([delay_ns]).collect();
+        let of_copies = (0..copies.into()).map(|copy| fates.copy_delay_ns(number, copy));
+        let mut expected: Vec<u64> = of_copies.chain([delay_ns]).collect();
         expected.sort_unstable();
         let delays = report.delays();
         let actual = delays

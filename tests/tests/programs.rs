@@ -8,14 +8,14 @@ use aya::{
 };
 use etherparse::PacketBuilder;
 use injector::{
-    plan::{Hook, Needs, Plan},
+    plan::{Hook, Models, Needs, Plan},
     profile,
 };
 use injector_common::{
     abi::{FaultSpec, RuleCounters, XdpMode, features, flags, maps, programs},
-    corrupt,
-    fate::{self, Fate, Touch},
-    random::Stream,
+    corrupt::Target,
+    fate::{self, Fate, Fates},
+    random::{LANES, Stream},
     wire::{self, PacketKey},
 };
 use injector_tests::loaded;
@@ -111,67 +111,131 @@ fn run(ebpf: &Ebpf, name: &str, carried: &Carried, frame: &[u8]) -> Ran {
     }
 }
 
+/// Rules with every model, each of which matches packets to its own port.
+const MODELS: [&str; 9] = [
+    "drop: 2%, corrupt: 1%, duplicate: 1%, delay: {time: 10ms, jitter: 10ms}",
+    "drop: {probability: 3%, correlation: 60%}, delay: {time: 30ms, jitter: 9ms, correlation: 90%}",
+    "drop: {model: gemodel, p: 1%, r: 20%, one_minus_h: 70%, one_minus_k: 0.1%}, delay: 1ms",
+    "drop: {model: state, p13: 1%, p31: 25%, p32: 10%, p23: 40%, p14: 0.5%}, delay: 1ms",
+    "drop: {every: 50}, corrupt: {first: 100}, duplicate: {packets: [3, 70-90, 5000]}, delay: 1ms",
+    "delay: {time: 20ms, jitter: 4ms, distribution: normal}, reorder: {probability: 20%, gap: 3}",
+    "delay: {time: 20ms, jitter: 4ms, distribution: pareto, correlation: 25%}, drop: 1%",
+    "delay: {time: 20ms, jitter: 4ms, distribution: paretonormal}, duplicate: {probability: 2%, copies: 3}",
+    "corrupt: {probability: 5%, correlation: 30%, bits: 4, where: any}, delay: 1ms",
+];
+
 #[test]
-fn the_kernel_decides_20_000_packets_as_userspace_does() {
-    let text = "
-        name: all
-        rules:
-          - {drop: 2%, corrupt: 1%, duplicate: 1%, delay: {time: 10ms, jitter: 10ms}}";
+fn the_kernel_decides_packets_as_userspace_does() {
+    // Emulated guests take milliseconds a packet.
+    let is_native = std::env::var("INJECTOR_TEST_KERNEL").is_ok_and(|kernel| kernel == "native");
+    let packets = if is_native { 120_000 } else { 2_000 };
     let seed = seed();
-    let (plan, ebpf) = load(text, seed);
-    let spec = &plan.rules[0].spec;
-    let frame = udp_frame(&[0x5a; 100]);
-    let sizes = Stream::new(seed);
-    let (mut first, mut touched) = (0, [0; 3]);
-    while first < 20_000 {
-        // Single packets as often as super-packets of every size; 45 segments are the usual most.
-        let count = 1 + sizes.up_to(first, 88).saturating_sub(44);
-        // Ahead, so that the departure does not depend on when the program runs.
-        let planned_ns = monotonic_ns() + 10_000_000_000;
-        let packet = Carried::new(planned_ns, count as u32);
-        // There is no pair to lift it onto, and so it passes, with all that it would have carried.
-        let lifted = run(&ebpf, programs::DIVERT_EGRESS, &packet, &frame);
-        let touch = fate::touch(spec, first, count, Stream::hits);
-        touched[touch as usize] += 1;
-        let departure_ns = planned_ns + fate::delay_ns(spec, first);
-        let verdict = if touch == Touch::Drop {
-            REDIRECT
-        } else {
-            UNSPEC
-        };
-        assert_eq!(lifted.verdict, verdict, "packet {first}");
-        if touch == Touch::None {
-            assert_eq!(
-                lifted.carried.departure_ns(),
-                departure_ns,
-                "packet {first}"
-            );
+    for (i, faults) in MODELS.iter().enumerate() {
+        // One alone, so that the programs hold no more than its features.
+        let text = format!("name: model\nrules: [{{{faults}}}]");
+        let (plan, ebpf) = load(&text, seed + i as u64);
+        let touched = Compared {
+            plan: &plan,
+            ebpf: &ebpf,
         }
-        if touch == Touch::Some {
-            let carried = lifted.carried.of_segment();
-            for n in first..first + count {
-                let decided = run(&ebpf, programs::DECIDE, &carried, &frame);
-                assert_decided(&decided, spec, n, departure_ns, &frame);
-            }
-        }
-        first += count;
+        .touched(packets, Stream::new(seed));
+        eprintln!("{faults}: {touched:?}");
+        assert!(touched.iter().all(|count| *count > 0), "{touched:?}");
     }
-    assert!(touched.iter().all(|count| *count > 0), "{touched:?}");
+}
+
+/// The first rule of a plan, here and in the kernel.
+struct Compared<'a> {
+    plan: &'a Plan,
+    ebpf: &'a Ebpf,
+}
+
+impl Compared<'_> {
+    /// Compares the fates of `packets`, in super-packets of random sizes. Returns how many of these
+    /// stayed whole, and how many were split.
+    fn touched(&self, packets: u64, sizes: Stream) -> [u64; 2] {
+        let spec = &self.plan.rules[0].spec;
+        let frame = udp_frame(&[0x5a; 100]);
+        let mut fates = Fates::new(spec, &self.plan.models);
+        let (mut first, mut touched) = (0, [0; 2]);
+        while first < packets {
+            // Single packets as often as super-packets of every size; 45 segments are the usual most.
+            let count = 1 + sizes.up_to(first, 88).saturating_sub(44);
+            // Ahead, so that the departure does not depend on when the program runs.
+            let planned_ns = monotonic_ns() + 10_000_000_000;
+            let packet = Carried::new(planned_ns, count as u32);
+            // There is no pair to lift it onto, and so it passes, with all that it would have carried.
+            let lifted = run(self.ebpf, programs::DIVERT_EGRESS, &packet, &frame);
+            let all: Vec<_> = (first..first + count).map(|n| fates.fate(n)).collect();
+            let departure_ns = planned_ns + delay_of_first(&mut fates, spec, first, self.plan);
+            if all.iter().all(|fate| *fate == Fate::Drop) {
+                assert_eq!(lifted.verdict, REDIRECT, "packet {first}");
+                touched[1] += 1;
+            } else if all.iter().all(is_untouched) {
+                assert_eq!(lifted.verdict, UNSPEC, "packet {first}");
+                let carried_ns = lifted.carried.departure_ns();
+                assert_eq!(carried_ns, departure_ns, "packet {first}");
+                touched[0] += 1;
+            } else {
+                assert_eq!(lifted.verdict, UNSPEC, "packet {first}");
+                let carried = lifted.carried.of_segment();
+                for (n, fate) in (first..).zip(&all) {
+                    let decided = run(self.ebpf, programs::DECIDE, &carried, &frame);
+                    let expected_ns = match fate {
+                        Fate::Deliver { reorder: true, .. } => planned_ns,
+                        _ => departure_ns,
+                    };
+                    assert_decided(&decided, fate, spec, n, expected_ns, &frame);
+                }
+                touched[1] += 1;
+            }
+            first += count;
+        }
+        touched
+    }
+}
+
+fn is_untouched(fate: &Fate) -> bool {
+    matches!(
+        fate,
+        Fate::Deliver {
+            corrupt: false,
+            copies: 0,
+            reorder: false,
+            ..
+        }
+    )
+}
+
+/// The delay of a super-packet's first packet, also where that one is dropped or overtakes others.
+fn delay_of_first(fates: &mut Fates<'_, Models>, spec: &FaultSpec, first: u64, plan: &Plan) -> u64 {
+    let drawn = fates.block(first).draw(first % LANES);
+    fate::delay_ns(spec, &spec.levels(), spec.delay.key, drawn, &plan.models)
 }
 
 /// Asserts that a segment was decided as packet `n`.
-fn assert_decided(decided: &Ran, spec: &FaultSpec, n: u64, departure_ns: u64, frame: &[u8]) {
-    let Fate::Deliver { corrupt, .. } = fate::decide(spec, n) else {
+fn assert_decided(
+    decided: &Ran,
+    fate: &Fate,
+    spec: &FaultSpec,
+    n: u64,
+    departure_ns: u64,
+    frame: &[u8],
+) {
+    let Fate::Deliver { corrupt, .. } = *fate else {
         assert_eq!(decided.verdict, SHOT, "packet {n}");
         return;
     };
     assert_eq!(decided.verdict, REDIRECT, "packet {n}");
     assert_eq!(decided.carried.departure_ns(), departure_ns, "packet {n}");
     let mut expected = frame.to_vec();
-    if let Some(draw) = corrupt {
+    if corrupt {
         let layout = wire::parse(frame, false, features::ALL, &mut PacketKey::default()).unwrap();
-        let flip = corrupt::choose(frame, &layout, frame.len(), draw).unwrap();
-        expected[flip.offset] ^= flip.mask;
+        let target = Target::of(frame, layout, frame.len(), spec).unwrap();
+        for bit in 0..spec.corrupt_bits {
+            let flip = target.flip(spec, n, bit).unwrap();
+            expected[flip.offset] ^= flip.mask;
+        }
     }
     assert_eq!(decided.frame, expected, "packet {n}");
 }

@@ -29,10 +29,16 @@ counters! {
         pub dropped: u64,
         /// Packets given a delay.
         pub delayed: u64,
-        /// Packets with a flipped bit.
+        /// Packets with flipped bits.
         pub corrupted: u64,
         /// Copies made.
         pub duplicated: u64,
+        /// Packets that were not delayed, to overtake others.
+        pub reordered: u64,
+        /// Packets marked "congestion experienced", and not dropped.
+        pub marked: u64,
+        /// Packets dropped because the queue of the rate was full.
+        pub overlimit: u64,
         /// Packets that were split out of super-packets, or lifted one by one, to be touched.
         pub split: u64,
         /// Packets that should have been lifted but could not be, and passed untouched.
@@ -41,7 +47,7 @@ counters! {
         pub lost: u64,
     }
 }
-record!(RuleCounters, size: 72, align: 8);
+record!(RuleCounters, size: 96, align: 8);
 
 counters! {
     /// What happened outside the rules, in socket buffers (frames under XDP).

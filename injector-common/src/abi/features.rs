@@ -53,11 +53,29 @@ pub const CHECKSUM_VALID: u32 = 1 << 18;
 pub const DUPLICATE: u32 = 1 << 19;
 /// Some rule delays.
 pub const DELAY: u32 = 1 << 20;
-/// Some rule varies its delay.
-pub const JITTER: u32 = 1 << 21;
+/// Some rule reorders.
+pub const REORDER: u32 = 1 << 21;
+/// Some rule paces its packets.
+pub const PACE: u32 = 1 << 22;
+/// Some rule marks packets in place of dropping them.
+pub const ECN: u32 = 1 << 23;
+/// Some rule's delays are correlated.
+pub const CORRELATION: u32 = 1 << 24;
+/// Some rule's delays follow a table.
+pub const DISTRIBUTION: u32 = 1 << 25;
+/// Some rule chooses packets by a Markov chain.
+pub const MARKOV: u32 = 1 << 26;
+/// Some rule names the packets that it hits.
+pub const LISTED: u32 = 1 << 27;
+/// Some rule's values change over time.
+pub const TRACK: u32 = 1 << 28;
+/// Some rule replays a recorded link.
+pub const OPPORTUNITIES: u32 = 1 << 29;
 
 /// Faults that act on single packets.
-pub const SPLIT: u32 = DROP | CORRUPT | DUPLICATE;
+pub const SPLIT: u32 = DROP | CORRUPT | DUPLICATE | REORDER | PACE;
+/// What makes a packet depend on those before it.
+pub const MEMORY: u32 = CORRELATION | MARKOV | REORDER;
 
 /// Whatever there is.
 pub const ALL: u32 = u32::MAX;

@@ -1,4 +1,5 @@
-use super::EPOCHS;
+use super::{Block, EPOCHS};
+use crate::pace::Passage;
 
 /// Marks, together with the device's index, a packet that has been put back: the last two words of
 /// `__sk_buff.cb`, which the kernel leaves alone between the redirect and the device's hook.
@@ -34,10 +35,10 @@ impl Context {
         Self(self.0 | Self::UNDECIDED)
     }
 
-    /// The same, with the fate decided.
+    /// The same, with the fate decided: whether the packet is to be held.
     #[inline(always)]
-    pub const fn decided(self) -> Self {
-        Self(self.0 & !Self::UNDECIDED)
+    pub const fn decided(self, held: bool) -> Self {
+        Self::new(self.rule(), self.ingress(), held)
     }
 
     /// Whether the fate is still to be decided.
@@ -125,16 +126,26 @@ impl RuleId {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Split {
-    /// When they depart, on the monotonic clock, in ns.
-    pub departure_ns: u64,
+    /// What happens to them; at first to the first of them.
+    pub block: Block,
     /// The packet index of the first.
     pub first: u64,
+    /// When they came, on the monotonic clock, in ns.
+    pub now_ns: u64,
+    /// When they were to, by their sender's plan.
+    pub due_ns: u64,
+    /// How they leave.
+    pub passage: Passage,
+    /// How many have arrived: they cannot be told apart, but come one after the other.
+    pub arrived: u64,
+    /// How many have left, copies included.
+    pub left: u64,
     /// Their priority.
     pub priority: u32,
-    /// How many have arrived: they cannot be told apart, but come one after the other.
-    pub arrived: u32,
+    /// Keeps the size a multiple of 8.
+    pub reserved: u32,
 }
-super::record!(Split, size: 24, align: 8);
+super::record!(Split, size: 184, align: 8);
 
 #[cfg(test)]
 mod tests {
@@ -153,8 +164,8 @@ mod tests {
                     assert_eq!(rule.slot(), slot);
                     assert!(rule.is_of(epoch + EPOCHS) && !rule.is_of(epoch + 1));
                     let context = Context::from_word(context.undecided().word()).unwrap();
-                    assert!(context.is_undecided() && !context.decided().is_undecided());
-                    assert_eq!(context.decided().word(), word);
+                    assert!(context.is_undecided() && !context.decided(held).is_undecided());
+                    assert_eq!(context.decided(held).word(), word);
                 }
             }
         }

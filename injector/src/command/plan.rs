@@ -15,11 +15,8 @@ use crate::{
         target::{Framing, Target},
     },
     error::Failure,
-    observe::{
-        format::{self, table},
-        report::Asked,
-    },
-    plan::{Hook, Needs, Plan, PlannedRule},
+    observe::format::{self, table},
+    plan::{Asked, Hook, Needs, Plan, PlannedRule},
 };
 
 /// What a run would do.
@@ -51,6 +48,7 @@ pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
+        ..Options::default()
     };
     let needs = Needs::of(&plans);
     show(&plans, &needs, &args.interface, options, global)
@@ -117,7 +115,7 @@ fn describe_rule(phase: Option<String>, rule: &PlannedRule) -> Described {
         direction: rule.hook,
         way: way(rule.spec.flags),
         match_entries: rule.entries.len(),
-        asked: Asked::from(&rule.into()),
+        asked: rule.asked,
     }
 }
 
@@ -232,10 +230,15 @@ fn faults(asked: &Asked) -> String {
         ("drop", asked.drop),
         ("corrupt", asked.corrupt),
         ("duplicate", asked.duplicate),
+        ("reorder", asked.reorder),
     ];
     let mut faults: Vec<_> = shares
         .into_iter()
-        .filter_map(|(name, share)| Some(format!("{name} {}", format::percent(share?))))
+        .filter_map(|(name, share)| Some((name, share?)))
+        .map(|(name, share)| match share {
+            0.0 => format!("{name} as listed"),
+            _ => format!("{name} {}", format::percent(share)),
+        })
         .collect();
     if let Some(delay_ns) = asked.delay_ns {
         let jitter = asked
@@ -246,6 +249,9 @@ fn faults(asked: &Asked) -> String {
             format::duration(delay_ns),
             jitter.unwrap_or_default()
         ));
+    }
+    if let Some(rate_bps) = asked.rate_bps {
+        faults.push(format!("rate {}", format::rate(rate_bps)));
     }
     if faults.is_empty() {
         "none".into()

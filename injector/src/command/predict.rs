@@ -2,10 +2,7 @@
 
 use std::fmt::Write as _;
 
-use injector_common::{
-    abi::FaultSpec,
-    fate::{self, Fate},
-};
+use injector_common::fate::{Fate, Fates};
 use serde::Serialize;
 
 use super::{Outcome, load_profile, no_phase, print, print_json_line, work_out};
@@ -24,13 +21,16 @@ struct Prediction<'a> {
     phase: Option<&'a str>,
     rule: &'a str,
     direction: Hook,
+    /// Counting from 1.
     packet: u64,
     drop: bool,
     corrupt: bool,
+    reorder: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate_delay_ns: Option<u64>,
+    /// One for each copy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    copy_delays_ns: Vec<u64>,
 }
 
 pub(super) fn predict(args: &Predict, global: &Global) -> Outcome {
@@ -49,36 +49,43 @@ pub(super) fn predict(args: &Predict, global: &Global) -> Outcome {
             plans[0].seed
         ));
     }
-    for (phase, rule) in rules {
+    for InPlan { rule, .. } in rules.iter().filter(|found| found.rule.spec.changes()) {
+        global.say(format_args!(
+            "the values of `{}` change over time; these are the last ones",
+            rule.name
+        ));
+    }
+    for rule in rules {
         if global.json {
-            for packet in 0..args.packets {
-                print_json_line(&prediction(phase, rule, packet))?;
-            }
+            rule.predictions(args.packets)
+                .try_for_each(|prediction| print_json_line(&prediction))?;
         } else {
-            print(&table(phase, rule, args.packets))?;
+            print(&rule.table(args.packets))?;
         }
     }
     Ok(0)
 }
 
-/// A rule, and its phase.
-type InPhase<'a> = (Option<&'a str>, &'a PlannedRule);
+/// A rule, and where it belongs.
+#[derive(Clone, Copy)]
+struct InPlan<'a> {
+    plan: &'a Plan,
+    rule: &'a PlannedRule,
+}
 
 fn chosen<'a>(
     plans: &'a [Plan],
     profile: &Profile,
     name: Option<&str>,
-) -> Result<Vec<InPhase<'a>>, Failure> {
-    let in_phase = |plan: &'a Plan| {
-        let phase = plan.phase.as_deref();
-        plan.rules.iter().map(move |rule| (phase, rule))
-    };
-    let all: Vec<_> = plans.iter().flat_map(in_phase).collect();
-    let wanted = |(_, rule): &&InPhase<'_>| name.is_none_or(|name| rule.name == name);
-    let rules: Vec<_> = all.iter().filter(wanted).copied().collect();
+) -> Result<Vec<InPlan<'a>>, Failure> {
+    let all = plans
+        .iter()
+        .flat_map(|plan| plan.rules.iter().map(move |rule| InPlan { plan, rule }));
+    let wanted = |found: &InPlan<'_>| name.is_none_or(|name| found.rule.name == name);
+    let rules: Vec<_> = all.clone().filter(wanted).collect();
     match (rules.is_empty(), name) {
         (true, Some(name)) => {
-            let mut names: Vec<_> = all.iter().map(|(_, rule)| rule.name.as_str()).collect();
+            let mut names: Vec<_> = all.map(|found| found.rule.name.as_str()).collect();
             // Those of a rule for both directions, and of rules that several phases have.
             names.sort_unstable();
             names.dedup();
@@ -92,63 +99,70 @@ fn chosen<'a>(
     }
 }
 
-fn prediction<'a>(phase: Option<&'a str>, rule: &'a PlannedRule, packet: u64) -> Prediction<'a> {
-    let base = Prediction {
-        phase,
-        rule: &rule.name,
-        direction: rule.hook,
-        packet,
-        drop: true,
-        corrupt: false,
-        delay_ns: None,
-        duplicate_delay_ns: None,
-    };
-    match fate::decide(&rule.spec, packet) {
-        Fate::Drop => base,
-        Fate::Deliver {
-            corrupt,
-            duplicate_delay_ns,
-            delay_ns,
-        } => Prediction {
-            drop: false,
-            corrupt: corrupt.is_some(),
-            delay_ns: Some(delay_ns),
-            duplicate_delay_ns,
-            ..base
-        },
+impl<'a> InPlan<'a> {
+    fn predictions(self, packets: u64) -> impl Iterator<Item = Prediction<'a>> {
+        let Self { plan, rule } = self;
+        let mut fates = Fates::new(&rule.spec, &plan.models);
+        (0..packets).map(move |n| {
+            let mut prediction = Prediction {
+                phase: plan.phase.as_deref(),
+                rule: &rule.name,
+                direction: rule.hook,
+                packet: n + 1,
+                drop: true,
+                corrupt: false,
+                reorder: false,
+                delay_ns: None,
+                copy_delays_ns: Vec::new(),
+            };
+            if let Fate::Deliver {
+                corrupt,
+                copies,
+                reorder,
+                delay_ns,
+            } = fates.fate(n)
+            {
+                prediction.drop = false;
+                prediction.corrupt = corrupt;
+                prediction.reorder = reorder;
+                prediction.delay_ns = Some(delay_ns);
+                let delays = (0..copies.into()).map(|copy| fates.copy_delay_ns(n, copy));
+                prediction.copy_delays_ns = delays.collect();
+            }
+            prediction
+        })
+    }
+
+    fn table(self, packets: u64) -> String {
+        let Self { plan, rule } = self;
+        let phase = plan.phase.as_ref().map(|phase| format!("{phase}: "));
+        let mut text = format!("{}{} {}\n", phase.unwrap_or_default(), rule.name, rule.hook);
+        for prediction in self.predictions(packets) {
+            let words = words(&prediction, rule.spec.delays());
+            let _ = writeln!(text, "{:>8}  {words}", prediction.packet);
+        }
+        text
     }
 }
 
-fn table(phase: Option<&str>, rule: &PlannedRule, packets: u64) -> String {
-    let phase = phase.map(|phase| format!("{phase}: ")).unwrap_or_default();
-    let mut text = format!("{phase}{} {}\n", rule.name, rule.hook);
-    for packet in 0..packets {
-        let _ = writeln!(text, "{packet:>8}  {}", words(&rule.spec, packet));
-    }
-    text
-}
-
-fn words(spec: &FaultSpec, packet: u64) -> String {
-    let Fate::Deliver {
-        corrupt,
-        duplicate_delay_ns,
-        delay_ns,
-    } = fate::decide(spec, packet)
-    else {
+fn words(prediction: &Prediction<'_>, delays: bool) -> String {
+    if prediction.drop {
         return "drop".into();
-    };
+    }
     let mut words = Vec::new();
-    if corrupt.is_some() {
+    if prediction.corrupt {
         words.push("corrupt".to_owned());
     }
-    if let Some(delay_ns) = duplicate_delay_ns {
-        words.push(match spec.delays() {
-            true => format!("duplicate after {}", format::duration(delay_ns)),
+    for delay_ns in &prediction.copy_delays_ns {
+        words.push(match delays {
+            true => format!("duplicate after {}", format::duration(*delay_ns)),
             false => "duplicate".into(),
         });
     }
-    if spec.delays() {
-        words.push(format!("delay {}", format::duration(delay_ns)));
+    match prediction.delay_ns {
+        _ if prediction.reorder => words.push("reorder".into()),
+        Some(delay_ns) if delays => words.push(format!("delay {}", format::duration(delay_ns))),
+        _ => {}
     }
     if words.is_empty() {
         "pass".into()

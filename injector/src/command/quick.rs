@@ -3,7 +3,10 @@
 use crate::{
     cli::{Quick, Remote},
     error::{Code, Failure},
-    profile::{Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, Match, Profile, Rule},
+    profile::{
+        Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, Match, Profile, Rate,
+        Reorder, Rule,
+    },
     units::DurationNs,
 };
 
@@ -12,7 +15,8 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
     let any = quick.delay.is_some()
         || quick.drop.is_some()
         || quick.corrupt.is_some()
-        || quick.duplicate.is_some();
+        || quick.duplicate.is_some()
+        || quick.rate.is_some();
     if !any {
         return Ok(None);
     }
@@ -38,26 +42,27 @@ fn directions(direction: Direction, has_remote: bool) -> Vec<Direction> {
 }
 
 fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
+    let name = match direction {
+        Direction::Both => "quick".into(),
+        direction => format!("quick-{direction}"),
+    };
+    let matching = quick
+        .to
+        .as_ref()
+        .map_or_else(Match::default, |to| matching(to, direction));
     let rule = Rule {
-        name: match direction {
-            Direction::Both => "quick".into(),
-            direction => format!("quick-{direction}"),
-        },
-        direction,
-        matching: quick
-            .to
-            .as_ref()
-            .map_or_else(Match::default, |to| matching(to, direction)),
-        drop: quick.drop.map(|probability| Drop { probability }),
+        drop: quick.drop.map(Drop::independent),
         delay: quick.delay.map(|time| Delay {
-            time,
-            jitter: quick.jitter.unwrap_or(DurationNs::ZERO),
+            distribution: quick.distribution.clone().unwrap_or_default(),
+            ..Delay::uniform(time, quick.jitter.unwrap_or(DurationNs::ZERO))
         }),
-        corrupt: quick.corrupt.map(|probability| Corrupt {
-            probability,
-            checksum: Checksum::Stale,
-        }),
-        duplicate: quick.duplicate.map(|probability| Duplicate { probability }),
+        corrupt: quick
+            .corrupt
+            .map(|probability| Corrupt::independent(probability, Checksum::Stale)),
+        duplicate: quick.duplicate.map(Duplicate::independent),
+        reorder: quick.reorder.map(Reorder::independent),
+        rate: quick.rate.map(Rate::plain),
+        ..Rule::exempting(name, direction, matching)
     };
     rule.check().map_err(|contradiction| {
         Failure::new(Code::Usage, contradiction.to_string()).hint(contradiction.expected())

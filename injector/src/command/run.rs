@@ -6,6 +6,8 @@ mod play;
 mod signals;
 mod watch;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use self::{
@@ -23,7 +25,7 @@ use crate::{
         format,
         report::{self, Achieved},
     },
-    plan::{Needs, Plan},
+    plan::{Needs, Plan, Schedule},
     profile::Profile,
 };
 
@@ -94,6 +96,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
+        elapsed: schedule.as_ref().map_or(Duration::ZERO, Schedule::elapsed),
     };
     if args.dry_run {
         return plan::show(&plans, &needs, &args.interface, options, global);

@@ -7,13 +7,10 @@ use aya::{
     maps::{Array, Map, MapData, MapError},
     programs::{Program, ProgramError},
 };
-use injector_common::abi::{
-    self, Dimensions, EPOCHS, FaultSpec, Row, RuleState, RuleTable, XdpMode, features, globals,
-    maps, programs,
-};
+use injector_common::abi::{self, EPOCHS, RuleState, XdpMode, features, globals, maps, programs};
 
 use super::{Error, Result, counters::Counters, loader};
-use crate::plan::{Hook, Needs, Plan, Table};
+use crate::plan::{Hook, Models, Needs, Plan, Table};
 
 /// Built by `build.rs` from `injector-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
@@ -91,7 +88,8 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
 }
 
 /// How many elements the maps have that depend on the rules.
-fn sizes(needs: &Needs) -> [(&'static str, u32); 6] {
+fn sizes(needs: &Needs) -> [(&'static str, u32); 11] {
+    let models = needs.models.times(needs.generations());
     let tables = abi::table(needs.generations(), 0);
     let slots = needs.generations() * needs.slots;
     let searched = if needs.features & features::BIT_VECTORS == 0 {
@@ -106,6 +104,11 @@ fn sizes(needs: &Needs) -> [(&'static str, u32); 6] {
         (maps::FAULTS, slots),
         (maps::STATES, slots),
         (maps::RULE_COUNTERS, slots),
+        (maps::CHAINS, models.chains),
+        (maps::BOUNDS, models.bounds),
+        (maps::DISTRIBUTIONS, models.distributions),
+        (maps::POINTS, models.points),
+        (maps::OPPORTUNITIES, models.opportunities),
     ]
 }
 
@@ -157,12 +160,35 @@ pub(super) fn fill(ebpf: &mut Ebpf, plan: &Plan, needs: &Needs, generation: u32)
         let number = abi::table(generation, hook.direction());
         fill_table(ebpf, plan.table(hook, slots.start), number, needs.rows)?;
     }
-    let mut faults: Array<&mut MapData, FaultSpec> = array(ebpf, maps::FAULTS)?;
-    for (rule, slot) in plan.rules.iter().zip(slots.clone()) {
-        faults
-            .set(slot, rule.spec, 0)
-            .map_err(|error| unfilled(&error))?;
-    }
+    let places = needs.models_of(generation);
+    let Models {
+        chains,
+        bounds,
+        distributions,
+        points,
+        opportunities,
+    } = &plan.models;
+    write(ebpf, maps::CHAINS, places.chains, chains)?;
+    write(ebpf, maps::BOUNDS, places.bounds, bounds)?;
+    let distributions = distributions.iter().map(AsRef::as_ref);
+    write(
+        ebpf,
+        maps::DISTRIBUTIONS,
+        places.distributions,
+        distributions,
+    )?;
+    write(ebpf, maps::POINTS, places.points, points)?;
+    write(
+        ebpf,
+        maps::OPPORTUNITIES,
+        places.opportunities,
+        opportunities,
+    )?;
+    let specs = plan.rules.iter();
+    let specs: Vec<_> = specs
+        .map(|rule| places.moved(rule.spec, generation))
+        .collect();
+    write(ebpf, maps::FAULTS, slots.start, &specs)?;
     let mut states: Array<&mut MapData, RuleState> = array(ebpf, maps::STATES)?;
     for slot in slots {
         let former = states.get(&slot, 0).map_err(|error| unfilled(&error))?;
@@ -185,24 +211,32 @@ pub(super) fn put_into_force(ebpf: &mut Ebpf, generation: u32) -> Result<()> {
         .map_err(|error| Error::ebpf("put the rules into force", &error))
 }
 
+/// Writes elements of an array map, from `first` on.
+fn write<'a, T: Pod + 'a>(
+    ebpf: &mut Ebpf,
+    map: &str,
+    first: u32,
+    elements: impl IntoIterator<Item = &'a T>,
+) -> Result<()> {
+    let mut array: Array<&mut MapData, T> = array(ebpf, map)?;
+    for (place, element) in (first..).zip(elements) {
+        array
+            .set(place, element, 0)
+            .map_err(|error| unfilled(&error))?;
+    }
+    Ok(())
+}
+
 fn fill_table(ebpf: &mut Ebpf, table: Table, number: u32, rows_max: u32) -> Result<()> {
-    let mut rules: Array<&mut MapData, RuleTable> = array(ebpf, maps::RULES)?;
-    rules
-        .set(number, *table.rules, 0)
-        .map_err(|error| unfilled(&error))?;
+    write(ebpf, maps::RULES, number, [table.rules.as_ref()])?;
     let Some(vectors) = table.vectors else {
         return Ok(());
     };
     let first_row = number * rows_max;
     let vectors = vectors.moved(first_row);
-    let mut rows: Array<&mut MapData, Row> = array(ebpf, maps::ROWS)?;
-    for (row, place) in vectors.rows.into_iter().zip(first_row..) {
-        rows.set(place, row, 0).map_err(|error| unfilled(&error))?;
-    }
-    let mut dimensions: Array<&mut MapData, Dimensions> = array(ebpf, maps::DIMENSIONS)?;
-    dimensions
-        .set(number, *vectors.dimensions, 0)
-        .map_err(|error| unfilled(&error))
+    write(ebpf, maps::ROWS, first_row, &vectors.rows)?;
+    let dimensions = vectors.dimensions.as_ref();
+    write(ebpf, maps::DIMENSIONS, number, [dimensions])
 }
 
 fn unfilled(error: &MapError) -> Error {

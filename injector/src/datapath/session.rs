@@ -13,9 +13,9 @@ use super::{
     AttachPolicy, Attached, Error, Netns, Result, XdpPolicy,
     attach::{self, DeviceLinks},
     capability,
+    control::Control,
     counters::{Counters, Snapshot},
     journal::{self, Claim, Journal, Record, RecordedRule},
-    lease::Lease,
     netlink::Netlink,
     netns::NetnsId,
     pair::Pair,
@@ -35,13 +35,15 @@ pub const LAPSE: Duration = Duration::from_secs(5);
 /// How often the lease is to be renewed.
 pub const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How to attach.
+/// How to begin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// The tc hooks.
     pub attach: AttachPolicy,
     /// XDP.
     pub xdp: XdpPolicy,
+    /// How far on their course the rules are that begin, whose values change over time.
+    pub elapsed: Duration,
 }
 
 impl Options {
@@ -69,7 +71,7 @@ pub struct Session {
     former: Range<u32>,
     /// When they ceased to be.
     swapped: Option<Swapped>,
-    lease: Lease,
+    control: Control,
     counters: Counters,
     journal: Option<Journal>,
     delay_max: Duration,
@@ -157,7 +159,7 @@ impl Session {
 
     /// Renews the lease; to be called every [`RENEWAL`].
     pub fn renew(&mut self) -> Result<()> {
-        self.lease.renew()
+        self.control.renew()
     }
 
     /// Reads the counters. `None` when the device is gone.
@@ -196,7 +198,7 @@ impl Session {
         const STEP: Duration = Duration::from_millis(2);
         /// What a packet may take on its way, on a busy machine.
         const MARGIN: Duration = Duration::from_millis(50);
-        self.lease.drain()?;
+        self.control.drain()?;
         let end = Instant::now() + self.delay_max + MARGIN;
         let uncounted_until = self.swapped.as_ref().and_then(|s| s.uncounted_until);
         loop {

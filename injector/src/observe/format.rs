@@ -24,6 +24,20 @@ pub fn duration(nanos: u64) -> String {
     format!("{trimmed}{unit}")
 }
 
+/// A rate in its natural unit, as a profile may say it.
+pub fn rate(bits_per_second: u64) -> String {
+    let bits = bits_per_second as f64;
+    let (value, unit) = match bits_per_second {
+        0..1_000 => (bits, "bit"),
+        1_000..1_000_000 => (bits / 1e3, "kbit"),
+        1_000_000..1_000_000_000 => (bits / 1e6, "mbit"),
+        _ => (bits / 1e9, "gbit"),
+    };
+    // The rate was worked out from the time of a byte.
+    let text = format!("{value:.2}");
+    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// A count with separators between thousands.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();

@@ -1,12 +1,11 @@
 //! What the rules asked for, and what they achieved.
 
-use injector_common::random::CERTAIN;
 use serde::Serialize;
 
 use super::format::{count, duration, percent, table};
 use crate::{
     datapath::{counters::Snapshot, journal::RecordedRule},
-    plan::Hook,
+    plan::{Asked, Hook},
 };
 
 /// The achievement of a run.
@@ -52,34 +51,20 @@ pub struct AchievedRule {
     pub bytes: u64,
     /// Packets dropped.
     pub dropped: u64,
-    /// Packets with a flipped bit.
+    /// Packets with flipped bits.
     pub corrupted: u64,
     /// Copies made.
     pub duplicated: u64,
+    /// Packets that were not delayed, to overtake others.
+    pub reordered: u64,
     /// Packets given a delay.
     pub delayed: u64,
+    /// Packets marked "congestion experienced", and not dropped.
+    pub marked: u64,
+    /// Packets dropped because the rate's queue was full.
+    pub overlimit: u64,
     /// What was asked.
     pub asked: Asked,
-}
-
-/// What a rule asks; absent where it does not.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Asked {
-    /// The probability of a drop, 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub drop: Option<f64>,
-    /// The probability of a corruption.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub corrupt: Option<f64>,
-    /// The probability of a duplicate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duplicate: Option<f64>,
-    /// The mean delay in ns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delay_ns: Option<u64>,
-    /// How far the delay varies in both directions, in ns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jitter_ns: Option<u64>,
 }
 
 impl Achieved {
@@ -105,8 +90,11 @@ impl Achieved {
                 dropped: counters.dropped,
                 corrupted: counters.corrupted,
                 duplicated: counters.duplicated,
+                reordered: counters.reordered,
                 delayed: counters.delayed,
-                asked: Asked::from(rule),
+                marked: counters.marked,
+                overlimit: counters.overlimit,
+                asked: rule.asked,
             });
         Self {
             rules: rules.collect(),
@@ -122,50 +110,46 @@ impl Achieved {
     }
 }
 
-impl From<&RecordedRule> for Asked {
-    fn from(rule: &RecordedRule) -> Self {
-        let share = |odds: u64| (odds != 0).then(|| odds as f64 / CERTAIN as f64);
-        let jitter_ns = rule.delay_span_ns / 2;
-        let delay_ns = rule.delay_min_ns + jitter_ns;
-        Self {
-            drop: share(rule.drop_odds),
-            corrupt: share(rule.corrupt_odds),
-            duplicate: share(rule.duplicate_odds),
-            delay_ns: (delay_ns != 0).then_some(delay_ns),
-            jitter_ns: (jitter_ns != 0).then_some(jitter_ns),
-        }
-    }
-}
-
 /// A line per rule, with the columns that any rule asks for.
 pub fn text(achieved: &Achieved) -> String {
     type Column = (
         &'static str,
-        fn(&Asked) -> bool,
+        fn(&AchievedRule) -> bool,
         fn(&AchievedRule) -> String,
     );
-    let columns: [Column; 4] = [
+    let columns: [Column; 7] = [
         (
             "DROPPED",
-            |asked| asked.drop.is_some(),
+            |rule| rule.asked.drop.is_some(),
             |r| share(r.asked.drop, r.dropped, r.matched),
         ),
         (
             "CORRUPTED",
-            |asked| asked.corrupt.is_some(),
+            |rule| rule.asked.corrupt.is_some(),
             // Dropped packets are not there to be corrupted or copied.
             |r| share(r.asked.corrupt, r.corrupted, r.matched - r.dropped),
         ),
         (
             "DUPLICATED",
-            |asked| asked.duplicate.is_some(),
+            |rule| rule.asked.duplicate.is_some(),
             |r| share(r.asked.duplicate, r.duplicated, r.matched - r.dropped),
         ),
-        ("DELAYED", |asked| asked.delay_ns.is_some(), delayed),
+        (
+            "REORDERED",
+            |rule| rule.asked.reorder.is_some(),
+            |r| share(r.asked.reorder, r.reordered, r.matched - r.dropped),
+        ),
+        ("DELAYED", |rule| rule.asked.delay_ns.is_some(), delayed),
+        ("MARKED", |rule| rule.marked != 0, |r| count(r.marked)),
+        (
+            "OVERLIMIT",
+            |rule| rule.asked.rate_bps.is_some() || rule.overlimit != 0,
+            |r| count(r.overlimit),
+        ),
     ];
     let used: Vec<_> = columns
         .iter()
-        .filter(|(_, asks, _)| achieved.rules.iter().any(|rule| asks(&rule.asked)))
+        .filter(|(_, asks, _)| achieved.rules.iter().any(asks))
         .collect();
     let has_phases = achieved.rules.iter().any(|rule| rule.phase.is_some());
     let header: Vec<_> = (has_phases.then_some("PHASE").into_iter())
@@ -190,6 +174,9 @@ fn share(asked: Option<f64>, hits: u64, of: u64) -> String {
     let Some(asked) = asked else {
         return "-".into();
     };
+    if asked == 0.0 {
+        return count(hits);
+    }
     let achieved = if of == 0 {
         "-".into()
     } else {

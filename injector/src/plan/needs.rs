@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use injector_common::{
-    abi::{BOUNDS_MAX, FaultSpec, GENERATIONS, MatchEntry, RULES_MAX, SCAN_MAX, features, flags},
+    abi::{
+        BOUNDS_MAX, FaultSpec, GENERATIONS, MatchEntry, RULES_MAX, SCAN_MAX, fault, features,
+        flags, model,
+    },
     dimension,
     wire::ethertype,
 };
 
-use super::{Hook, Plan};
+use super::{Hook, Places, Plan};
 use crate::units::DurationNs;
 
 /// What every plan that may come into force during a run makes use of. Fixed when the run starts.
@@ -22,7 +25,9 @@ pub struct Needs {
     pub slots: u32,
     /// Rows of bit vectors in one direction, at most.
     pub rows: u32,
-    /// The longest delay that any packet can get, in ns.
+    /// What faults refer to by number.
+    pub models: Places,
+    /// The longest time that any packet can be held, in ns.
     pub delay_max_ns: u64,
 }
 
@@ -33,7 +38,14 @@ impl Needs {
         hooks: [true; 2],
         slots: 2 * RULES_MAX as u32,
         rows: (dimension::COUNT * (BOUNDS_MAX + 1)) as u32,
-        // Jitter is at most as long as the delay.
+        models: Places {
+            chains: 256,
+            bounds: 4096,
+            distributions: 16,
+            points: 4096,
+            opportunities: 65_536,
+        },
+        // As long as fq can hold any.
         delay_max_ns: 2 * DurationNs::MAX.nanos(),
     };
 
@@ -45,6 +57,7 @@ impl Needs {
             hooks: [a.hooks[0] || b.hooks[0], a.hooks[1] || b.hooks[1]],
             slots: a.slots.max(b.slots),
             rows: a.rows.max(b.rows),
+            models: a.models.max(b.models),
             delay_max_ns: a.delay_max_ns.max(b.delay_max_ns),
         })
         .unwrap_or_default()
@@ -67,6 +80,7 @@ impl Needs {
                 .into_iter()
                 .max()
                 .unwrap_or(0),
+            models: plan.models.sizes(),
             delay_max_ns: plan.delay_max_ns(),
         }
     }
@@ -90,6 +104,10 @@ impl Needs {
                 others.slots > self.slots || others.rows > self.rows,
                 "so many rules",
             ),
+            (
+                others.models.max(self.models) != self.models,
+                "so many models of faults",
+            ),
             (others.delay_max_ns > self.delay_max_ns, "such long delays"),
             (
                 others.splits() && !self.splits(),
@@ -108,6 +126,11 @@ impl Needs {
     pub const fn slots_of(&self, plan: &Plan, generation: u32) -> Range<u32> {
         let first = generation * self.slots;
         first..first + plan.rules.len() as u32
+    }
+
+    /// Where the models of a generation's plan begin in the maps.
+    pub const fn models_of(&self, generation: u32) -> Places {
+        self.models.times(generation)
     }
 
     /// How many generations of rules there are.
@@ -152,17 +175,25 @@ fn of_entry(entry: &MatchEntry) -> u32 {
 }
 
 fn of_faults(spec: &FaultSpec) -> u32 {
+    let can = |fault: usize| spec.chances[fault].is_possible();
+    let chooses_by = |model| spec.chances.iter().any(|chance| chance.model == model);
+    let is_set = |flag| spec.flags & flag != 0;
     [
-        (spec.drop_odds != 0, features::DROP),
-        (spec.corrupt_odds != 0, features::CORRUPT),
-        (
-            spec.flags & flags::CHECKSUM_VALID != 0,
-            features::CHECKSUM_VALID,
-        ),
-        (spec.duplicate_odds != 0, features::DUPLICATE),
+        (can(fault::DROP), features::DROP),
+        (can(fault::CORRUPT), features::CORRUPT),
+        (can(fault::DUPLICATE), features::DUPLICATE),
+        (can(fault::REORDER), features::REORDER),
+        (chooses_by(model::MARKOV), features::MARKOV),
+        (chooses_by(model::LISTED), features::LISTED),
+        (is_set(flags::CHECKSUM_VALID), features::CHECKSUM_VALID),
+        (is_set(flags::ECN | flags::QUEUE_ECN), features::ECN),
+        (is_set(flags::XDP), features::XDP),
+        (spec.paces(), features::PACE),
         (spec.delays(), features::DELAY),
-        (spec.delay_span_ns != 0, features::JITTER),
-        (spec.flags & flags::XDP != 0, features::XDP),
+        (spec.changes(), features::TRACK),
+        (spec.pace.opportunities.len != 0, features::OPPORTUNITIES),
+        (spec.delay.keep_odds != 0, features::CORRELATION),
+        (spec.delay.distribution != 0, features::DISTRIBUTION),
     ]
     .into_iter()
     .filter(|(is_used, _)| *is_used)

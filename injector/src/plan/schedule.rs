@@ -17,6 +17,8 @@ pub struct Schedule {
     repeat: Repeat,
     /// How far into the timeline the run begins, in ns.
     offset: u64,
+    /// Whether the first phase ramps.
+    ramps: bool,
 }
 
 /// A phase, once.
@@ -50,6 +52,7 @@ impl Schedule {
             period,
             repeat: timeline.repeat,
             offset: 0,
+            ramps: timeline.phases[0].ramp,
         }
     }
 
@@ -85,6 +88,16 @@ impl Schedule {
     /// The turn in which the run begins.
     pub fn first(&self) -> Turn {
         self.turn(self.number_at(self.offset))
+    }
+
+    /// How far on its course the first turn is when the run begins. The very first turn has nothing to
+    /// ramp from, and is at the end.
+    pub fn elapsed(&self) -> Duration {
+        let first = self.first();
+        if first.number == 0 && self.ramps {
+            return Duration::from_nanos(self.period);
+        }
+        Duration::from_nanos(self.offset % self.period - self.starts[first.phase])
     }
 
     /// The first turn after `turn` that is not over at `now`. Those that a busy machine has missed
@@ -149,6 +162,7 @@ mod tests {
         let phase = |nanos: &u64| Phase {
             name: String::new(),
             duration: DurationNs::from_nanos(*nanos).unwrap(),
+            ramp: false,
             rules: Vec::new(),
         };
         Schedule::new(&Timeline {

@@ -24,20 +24,37 @@ macro_rules! embed {
 
 /// All built-in profiles: with a source from the mildest to the worst, then the illustrative ones.
 pub const BUILTINS: &[Builtin] = embed![
-    "transatlantic",
+    "fibre",
+    "cable",
     "wifi-good",
+    "transatlantic",
+    "5g-nsa",
+    "dsl",
+    "fast-4g",
     "lte-good",
+    "wifi-bursty",
+    "dsl-poor",
+    "starlink",
+    "hspa",
     "slow-4g",
+    "3g",
     "3g-regular",
+    "airport-wifi",
     "geo-sat",
+    "edge",
     "edge-lossy",
+    "dialup",
+    "gprs",
     "2g-rural",
     "offline",
     "slow",
     "lossy",
+    "bursty-loss",
     "corrupting-cable",
     "duplicating",
+    "shallow-queue",
     "handover",
+    "fading",
 ];
 
 /// How many names an unknown name is answered with.
@@ -72,6 +89,13 @@ impl Builtin {
             .take_while(|line| !line.is_empty())
             .collect();
         lines.join(" ").trim_start_matches(SOURCE).trim().to_owned()
+    }
+
+    /// Returns whose numbers these are, in a word or two.
+    pub fn source_name(&self) -> String {
+        let source = self.source();
+        let end = source.find([',', ':', '.', ';', '(']);
+        source[..end.unwrap_or(source.len())].trim().to_owned()
     }
 }
 

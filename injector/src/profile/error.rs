@@ -10,6 +10,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 use serde::Serialize;
 
 use self::excerpt::{line_and_column, token, visible};
+use super::conflict::Line;
 use super::issue::Issue;
 use super::nearest::list;
 use super::yaml::Located;
@@ -69,6 +70,8 @@ pub struct Report {
 pub struct Diagnostic {
     report: Report,
     text: String,
+    /// Line of the file that the text begins with, from 1.
+    first_line: usize,
     /// Bytes to underline.
     span: Option<Range<usize>>,
     /// Bytes that explain the issue, and the explanation.
@@ -110,9 +113,26 @@ impl Diagnostic {
         Self {
             report,
             text: text.to_owned(),
+            first_line: 1,
             span,
             also,
         }
+    }
+
+    /// A place in a file that the profile names, where `located` is.
+    pub(super) fn in_line(line: Line, located: Located) -> Self {
+        let located = Located {
+            offset: Some(line.span.start),
+            also: None,
+            ..located
+        };
+        let mut diagnostic = Self::new(&line.file, &line.text, located);
+        diagnostic.first_line = line.number;
+        diagnostic.report.line = Some(line.number);
+        if !line.span.is_empty() {
+            diagnostic.span = Some(line.span);
+        }
+        diagnostic
     }
 
     /// Returns the excerpt, with what was expected under the place; `None` without a place.
@@ -124,7 +144,8 @@ impl Diagnostic {
             .label(label);
         let also = self.also.iter();
         let also = also.map(|(span, why)| AnnotationKind::Context.span(span.clone()).label(why));
-        let snippet = Snippet::source(&self.text).path(&self.report.file);
+        let snippet = Snippet::source(&self.text).line_start(self.first_line);
+        let snippet = snippet.path(&self.report.file);
         Some(snippet.annotation(place).annotations(also))
     }
 }

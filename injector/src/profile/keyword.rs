@@ -6,26 +6,25 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use super::nearest::nearest;
-use super::{Checksum, Direction, Protocol};
+use super::{Checksum, Direction, Distribution, Interpolation, Place, Protocol};
 use crate::units::scalar::{self, Scalar};
 use crate::units::{Reason, UnitError};
 
 /// A choice that is written as a word.
-trait Keyword: Copy + PartialEq + 'static {
+trait Keyword: Clone + PartialEq + 'static {
     /// What the word names, with its article.
     const WHAT: &'static str;
     /// All choices, for an error.
     const CHOICES: &'static str;
     /// The words and their meanings.
     const WORDS: &'static [(&'static str, Self)];
-    /// Words of a later version.
-    const LATER: &'static [&'static str] = &[];
 }
 
-/// How a delay is spread over `time` ± `jitter`.
+/// A model of loss in which a packet's fate depends on those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Distribution {
-    Uniform,
+pub(super) enum Model {
+    Gemodel,
+    State,
 }
 
 impl Keyword for Direction {
@@ -63,17 +62,42 @@ impl Keyword for Checksum {
 
 impl Keyword for Distribution {
     const WHAT: &'static str = "a distribution";
-    const CHOICES: &'static str = "`uniform`";
-    const WORDS: &'static [(&'static str, Self)] = &[("uniform", Self::Uniform)];
-    const LATER: &'static [&'static str] = &["normal", "pareto", "paretonormal"];
+    const CHOICES: &'static str = "`uniform`, `normal`, `pareto` or `paretonormal`";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("uniform", Self::Uniform),
+        ("normal", Self::Normal),
+        ("pareto", Self::Pareto),
+        ("paretonormal", Self::ParetoNormal),
+    ];
+}
+
+impl Keyword for Model {
+    const WHAT: &'static str = "a model of loss";
+    const CHOICES: &'static str = "`gemodel` or `state`";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("gemodel", Self::Gemodel), ("state", Self::State)];
+}
+
+impl Keyword for Place {
+    const WHAT: &'static str = "a part of a packet";
+    const CHOICES: &'static str = "`payload`, `header` or `any`";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("payload", Self::Payload),
+        ("header", Self::Header),
+        ("any", Self::Any),
+    ];
+}
+
+impl Keyword for Interpolation {
+    const WHAT: &'static str = "an interpolation";
+    const CHOICES: &'static str = "`linear` or `step`";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("linear", Self::Linear), ("step", Self::Step)];
 }
 
 fn lookup<T: Keyword>(text: &str) -> Result<T, UnitError> {
     if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
-    }
-    if T::LATER.contains(&text) {
-        return Err(UnitError::new(text, Reason::NotYet(T::WHAT), T::CHOICES));
+        return Ok(value.clone());
     }
     let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
     let error = UnitError::new(text, Reason::Malformed(T::WHAT), T::CHOICES);
@@ -83,10 +107,10 @@ fn lookup<T: Keyword>(text: &str) -> Result<T, UnitError> {
     })
 }
 
-fn word_of<T: Keyword>(value: T) -> Option<&'static str> {
+fn word_of<T: Keyword>(value: &T) -> Option<&'static str> {
     T::WORDS
         .iter()
-        .find(|(_, candidate)| *candidate == value)
+        .find(|(_, candidate)| candidate == value)
         .map(|(word, _)| *word)
 }
 
@@ -105,7 +129,7 @@ impl FromStr for Protocol {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (word_of(*self), self) {
+        match (word_of(self), self) {
             (None, Self::Transport(number)) => f.pad(&number.to_string()),
             (word, _) => f.pad(word.unwrap_or_default()),
         }
@@ -125,13 +149,22 @@ macro_rules! words_only {
 
         impl fmt::Display for $keyword {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(word_of(*self).unwrap_or_default())
+                f.pad(word_of(self).unwrap_or_default())
             }
         }
     )*};
 }
 
-words_only!(Direction, Checksum, Distribution);
+words_only!(Direction, Checksum, Model, Place, Interpolation);
+
+impl FromStr for Distribution {
+    type Err = UnitError;
+
+    /// Parses a name; a table needs a file.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        lookup(text)
+    }
+}
 
 /// Reads a type from a profile as from a flag.
 macro_rules! deserialize_as_text {
@@ -148,7 +181,7 @@ macro_rules! deserialize_as_text {
     )*};
 }
 
-deserialize_as_text!(Direction, Protocol, Checksum, Distribution);
+deserialize_as_text!(Direction, Protocol, Checksum, Model, Place, Interpolation);
 
 #[cfg(test)]
 mod tests {
@@ -167,7 +200,17 @@ mod tests {
         round_trip::<Direction>();
         round_trip::<Protocol>();
         round_trip::<Checksum>();
-        round_trip::<Distribution>();
+        round_trip::<Model>();
+        round_trip::<Place>();
+        round_trip::<Interpolation>();
+    }
+
+    #[test]
+    fn every_distribution_with_a_name_parses_and_is_offered() {
+        for (word, distribution) in Distribution::WORDS {
+            assert_eq!(word.parse().as_ref(), Ok(distribution));
+            assert!(Distribution::CHOICES.contains(&format!("`{word}`")));
+        }
     }
 
     #[test]
@@ -193,14 +236,5 @@ mod tests {
         );
         let refusal = "TCP".parse::<Protocol>().unwrap_err().to_string();
         assert_eq!(refusal, "`TCP` is not a protocol: did you mean `tcp`?");
-    }
-
-    #[test]
-    fn a_word_of_a_later_version_is_not_called_wrong() {
-        let refusal = "pareto".parse::<Distribution>().unwrap_err().to_string();
-        assert!(
-            refusal.contains("this version does not support yet"),
-            "{refusal}"
-        );
     }
 }

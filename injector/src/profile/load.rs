@@ -1,12 +1,14 @@
 //! From a file, a pipe or a name to a profile.
 
-use std::fs::{self, File, FileType};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
+use super::conflict::Conflict;
 use super::error::Diagnostic;
+use super::file::{self, FileError};
+use super::files::Files;
 use super::issue::{Issue, Key};
-use super::resolve::{Conflict, resolve};
+use super::resolve::resolve;
 use super::yaml::{self, FieldPath, Located};
 use super::{Profile, ProfileError, builtin, guard};
 
@@ -45,67 +47,42 @@ pub fn file_of(argument: &str) -> Option<&Path> {
     (argument.contains('/') || is_yaml || is_there).then_some(path)
 }
 
-/// Reads a profile from a regular file of at most [`guard::SIZE_MAX`] bytes.
+/// Reads a profile from a regular file of at most [`guard::SIZE_MAX`] bytes. The files that it names
+/// are looked for from its directory.
 ///
 /// # Errors
 ///
 /// See [`ProfileError`].
 pub fn read(path: &Path) -> Result<Profile, ProfileError> {
     let name = path.display().to_string();
-    let unreadable = |source| ProfileError::Unreadable {
-        name: name.clone(),
-        source,
-    };
-    // Opening a FIFO would wait for a writer, so look before opening, and again after.
-    let before = fs::metadata(path).map_err(unreadable)?;
-    check_is_file(&name, before.file_type())?;
-    let file = File::open(path).map_err(unreadable)?;
-    check_is_file(&name, file.metadata().map_err(unreadable)?.file_type())?;
-    read_from(&name, file)
+    let directory = path.parent().unwrap_or(Path::new(""));
+    parse_bytes(directory, &name, file::read(path, guard::SIZE_MAX))
 }
 
-/// Reads a profile from standard input, up to [`guard::SIZE_MAX`] bytes.
+/// Reads a profile from standard input, up to [`guard::SIZE_MAX`] bytes. The files that it names are
+/// looked for from the current directory.
 ///
 /// # Errors
 ///
 /// See [`ProfileError`].
 pub fn read_stdin() -> Result<Profile, ProfileError> {
-    read_from(STDIN, io::stdin().lock())
+    let bytes = file::read_at_most(io::stdin().lock(), guard::SIZE_MAX);
+    parse_bytes(Path::new(""), STDIN, bytes)
 }
 
-fn check_is_file(name: &str, file_type: FileType) -> Result<(), ProfileError> {
-    use std::os::unix::fs::FileTypeExt;
-
-    let found = match file_type {
-        regular if regular.is_file() => return Ok(()),
-        directory if directory.is_dir() => "a directory",
-        fifo if fifo.is_fifo() => "a pipe",
-        device if device.is_char_device() || device.is_block_device() => "a device",
-        socket if socket.is_socket() => "a socket",
-        _ => "no regular file",
-    };
-    Err(ProfileError::NotAFile {
-        name: name.to_owned(),
-        found,
-    })
-}
-
-/// Reads at most one byte more than a profile may have.
-fn read_from(name: &str, reader: impl Read) -> Result<Profile, ProfileError> {
-    let mut bytes = Vec::new();
-    let limit = guard::SIZE_MAX as u64 + 1;
-    reader
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|source| ProfileError::Unreadable {
-            name: name.to_owned(),
-            source,
-        })?;
-    if bytes.len() > guard::SIZE_MAX {
-        return Err(refused(name, "", guard::too_large(), None));
-    }
+fn parse_bytes(
+    directory: &Path,
+    name: &str,
+    bytes: Result<Vec<u8>, FileError>,
+) -> Result<Profile, ProfileError> {
+    let file = name.to_owned();
+    let bytes = bytes.map_err(|error| match error {
+        FileError::Io(source) => ProfileError::Unreadable { name: file, source },
+        FileError::NotAFile(found) => ProfileError::NotAFile { name: file, found },
+        FileError::TooLarge => refused(name, "", guard::too_large(), None),
+    })?;
     match str::from_utf8(&bytes) {
-        Ok(text) => parse(name, text),
+        Ok(text) => parse_in(directory, name, text),
         Err(error) => Err(not_utf8(name, &bytes, error.valid_up_to())),
     }
 }
@@ -122,17 +99,29 @@ fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> ProfileError {
     refused(name, &String::from_utf8_lossy(bytes), issue, Some(offset))
 }
 
-/// Parses the text of a profile; errors call it `source_name`.
+/// Parses the text of a profile; errors call it `source_name`. The files that it names are looked for
+/// from the current directory.
 ///
 /// # Errors
 ///
 /// [`ProfileError::Invalid`], with the place.
 pub fn parse(source_name: &str, text: &str) -> Result<Profile, ProfileError> {
+    parse_in(Path::new(""), source_name, text)
+}
+
+fn parse_in(directory: &Path, source_name: &str, text: &str) -> Result<Profile, ProfileError> {
     let text = guard::without_bom(text);
     guard::check(text).map_err(|(issue, offset)| refused(source_name, text, issue, offset))?;
     let raw = yaml::read(text).map_err(|located| Diagnostic::new(source_name, text, *located))?;
-    let conflict = |conflict: Box<_>| Diagnostic::new(source_name, text, place(text, *conflict));
-    Ok(resolve(raw).map_err(conflict)?)
+    let diagnostic = |mut conflict: Box<Conflict>| {
+        let line = conflict.line.take();
+        let located = place(text, *conflict);
+        match line {
+            Some(line) => Diagnostic::in_line(line, located),
+            None => Diagnostic::new(source_name, text, located),
+        }
+    };
+    Ok(resolve(raw, &mut Files::new(directory)).map_err(diagnostic)?)
 }
 
 fn refused(name: &str, text: &str, issue: Issue, offset: Option<usize>) -> ProfileError {
@@ -145,6 +134,7 @@ fn place(text: &str, conflict: Conflict) -> Located {
         issue,
         path,
         against,
+        line: _,
     } = conflict;
     let found = yaml::locate(text, &path);
     let steps = match &issue.key {

@@ -4,7 +4,7 @@
 const SIMILARITY_MIN: f64 = 0.8;
 
 /// Words of neighbouring tools, and ours for the same thing.
-const SYNONYMS: [(&str, &str); 16] = [
+const SYNONYMS: [(&str, &str); 29] = [
     ("loss", "drop"),
     ("lose", "drop"),
     ("latency", "delay"),
@@ -15,6 +15,19 @@ const SYNONYMS: [(&str, &str); 16] = [
     ("percent", "probability"),
     ("percentage", "probability"),
     ("variation", "jitter"),
+    ("corr", "correlation"),
+    ("reordering", "reorder"),
+    ("bandwidth", "rate"),
+    ("throughput", "rate"),
+    ("rate", "bandwidth"),
+    ("limit", "queue"),
+    ("trace", "replay"),
+    ("repeat", "loop"),
+    ("1_h", "one_minus_h"),
+    ("1_k", "one_minus_k"),
+    ("gilbert", "gemodel"),
+    ("ge", "gemodel"),
+    ("markov", "state"),
     ("source", "src"),
     ("destination", "dst"),
     ("sport", "src_port"),
@@ -70,15 +83,7 @@ pub(super) fn list(words: &[&str], conjunction: &str) -> String {
 mod tests {
     use super::*;
 
-    const KEYS: [&str; 7] = [
-        "name",
-        "direction",
-        "match",
-        "drop",
-        "delay",
-        "corrupt",
-        "duplicate",
-    ];
+    const KEYS: [&str; 4] = ["name", "drop", "delay", "corrupt"];
 
     #[test]
     fn slips_of_the_finger_are_understood() {

@@ -1,36 +1,40 @@
 //! From what was typed to what it means.
 
+mod chance;
+mod fault;
+mod loss;
+mod replay;
+
 use std::collections::HashMap;
 
-use super::issue::{Issue, Key};
-use super::schema::{RawDelay, RawMatch, RawPhase, RawProfile, RawRule};
-use super::shape::{Name, Phases, Rules, Seed, ShortOr, Text};
+use super::conflict::Conflict;
+use super::files::Files;
+use super::issue::Issue;
+use super::schema::{RawMatch, RawPhase, RawProfile, RawRule};
+use super::shape::{Phases, Rules, ShortOr};
 use super::strict::Table;
+use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
-use super::{
-    Contradiction, Corrupt, Course, Delay, Drop, Duplicate, Match, Phase, Profile, Rule, Timeline,
-};
+use super::{Course, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
 use crate::units::{DurationNs, Network};
 
-/// Something wrong with a profile whose every value is right by itself.
-pub(super) struct Conflict {
-    pub issue: Issue,
-    /// The value at fault.
-    pub path: FieldPath,
-    /// The value it conflicts with, if there is one, and what to say there.
-    pub against: Option<(FieldPath, String)>,
-}
+type Resolved<T> = Result<T, Box<Conflict>>;
 
-/// Names rules and phases, and checks each rule for contradictions.
-pub(super) fn resolve(raw: RawProfile) -> Result<Profile, Box<Conflict>> {
+/// Names rules and phases, reads the files that they name, and checks each rule, and each ramp, for
+/// contradictions.
+pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profile> {
     let course = match (raw.rules, raw.phases) {
         (Some(Rules(rules)), None) if raw.repeat.is_none() => {
-            Course::Steady(resolve_rules(rules, &FieldPath::default())?)
+            Course::Steady(resolve_rules(rules, &FieldPath::default(), files)?)
         }
-        (None, Some(Phases(phases))) => Course::Phased(Timeline {
-            phases: resolve_phases(phases)?,
-            repeat: raw.repeat.unwrap_or_default(),
-        }),
+        (None, Some(Phases(phases))) => {
+            let timeline = Timeline {
+                phases: resolve_phases(phases, files)?,
+                repeat: raw.repeat.unwrap_or_default(),
+            };
+            ramp::check(&timeline)?;
+            Course::Phased(timeline)
+        }
         (Some(_), None) => return Err(repeats_rules()),
         (Some(_), Some(_)) => return Err(rules_and_phases()),
         (None, None) => return Err(neither_rules_nor_phases()),
@@ -45,43 +49,27 @@ pub(super) fn resolve(raw: RawProfile) -> Result<Profile, Box<Conflict>> {
 }
 
 fn neither_rules_nor_phases() -> Box<Conflict> {
-    let issue = Issue::new("missing key `rules`").expected("`rules` or `phases` here");
-    Box::new(Conflict {
-        issue: issue.key(Key::Missing("rules".to_owned())),
-        path: FieldPath::default().key("rules"),
-        against: None,
-    })
+    Conflict::missing(&FieldPath::default(), "rules", "`rules` or `phases`")
 }
 
 fn rules_and_phases() -> Box<Conflict> {
     let issue = Issue::new("`rules` and `phases` exclude each other").expected("one of them");
-    Box::new(Conflict {
-        issue: issue.hint("move the rules into the phases in which they are to be in force"),
-        path: FieldPath::default().key("phases"),
-        against: Some((
-            FieldPath::default().key("rules"),
-            "the rules are here".to_owned(),
-        )),
-    })
+    let issue = issue.hint("move the rules into the phases in which they are to be in force");
+    let profile = FieldPath::default();
+    Conflict::new(issue, profile.key("phases")).against(profile.key("rules"), "the rules are here")
 }
 
 fn repeats_rules() -> Box<Conflict> {
     let issue = Issue::new("`repeat` without `phases`: there is nothing to repeat");
-    Box::new(Conflict {
-        issue: issue
-            .expected("`phases` in place of `rules`")
-            .hint("leave the key out: the rules last until the run ends"),
-        path: FieldPath::default().key("repeat"),
-        against: Some((
-            FieldPath::default().key("rules"),
-            "because of this".to_owned(),
-        )),
-    })
+    let issue = issue.expected("`phases` in place of `rules`");
+    let issue = issue.hint("leave the key out: the rules last until the run ends");
+    let profile = FieldPath::default();
+    Conflict::new(issue, profile.key("repeat")).because_of(profile.key("rules"))
 }
 
-fn resolve_phases(raw: Vec<RawPhase>) -> Result<Vec<Phase>, Box<Conflict>> {
+fn resolve_phases(raw: Vec<RawPhase>, files: &mut Files<'_>) -> Resolved<Vec<Phase>> {
     let all = FieldPath::default().key("phases");
-    let phase = |(index, raw)| resolve_phase(raw, index, &all.index(index));
+    let phase = |(index, raw)| resolve_phase(raw, index, &all.index(index), files);
     let phases: Vec<_> = raw
         .into_iter()
         .enumerate()
@@ -91,52 +79,109 @@ fn resolve_phases(raw: Vec<RawPhase>) -> Result<Vec<Phase>, Box<Conflict>> {
     Ok(phases)
 }
 
-fn resolve_phase(raw: RawPhase, index: usize, at: &FieldPath) -> Result<Phase, Box<Conflict>> {
+fn resolve_phase(
+    raw: RawPhase,
+    index: usize,
+    at: &FieldPath,
+    files: &mut Files<'_>,
+) -> Resolved<Phase> {
     if raw.duration == DurationNs::ZERO {
-        return Err(Box::new(Conflict {
-            issue: Issue::new("the phase takes no time")
-                .expected("a duration above 0, such as 30s"),
-            path: at.key("for"),
-            against: None,
-        }));
+        let issue = Issue::new("the phase takes no time");
+        let issue = issue.expected("a duration above 0, such as 30s");
+        return Err(Conflict::new(issue, at.key("for")));
     }
     Ok(Phase {
         name: name_of(raw.name, "phase", index),
         duration: raw.duration,
-        rules: resolve_rules(raw.rules.0, at)?,
+        ramp: raw.ramp.unwrap_or(false),
+        rules: resolve_rules(raw.rules.0, at, files)?,
     })
 }
 
 /// Rules of the mapping at `parent`.
-fn resolve_rules(raw: Vec<RawRule>, parent: &FieldPath) -> Result<Vec<Rule>, Box<Conflict>> {
+fn resolve_rules(
+    raw: Vec<RawRule>,
+    parent: &FieldPath,
+    files: &mut Files<'_>,
+) -> Resolved<Vec<Rule>> {
     let all = parent.key("rules");
-    let rules: Vec<Rule> = raw.into_iter().enumerate().map(rule).collect();
-    for (index, rule) in rules.iter().enumerate() {
-        rule.check()
-            .map_err(|contradiction| contradicts_itself(&all.index(index), &contradiction))?;
-    }
+    let rule = |(index, raw)| resolve_rule(raw, index, all.index(index), files);
+    let rules: Vec<_> = raw
+        .into_iter()
+        .enumerate()
+        .map(rule)
+        .collect::<Result<_, _>>()?;
     names_are_distinct("rule", rules.iter().map(|rule| &rule.name), &all)?;
     Ok(rules)
 }
 
-fn rule((index, raw): (usize, RawRule)) -> Rule {
-    Rule {
+fn resolve_rule(
+    raw: RawRule,
+    index: usize,
+    at: FieldPath,
+    files: &mut Files<'_>,
+) -> Resolved<Rule> {
+    let replay = given(raw.replay, |raw| {
+        replay::resolve(&raw, &at.key("replay"), files)
+    })?;
+    let scope = Scope {
+        recorded: replay.as_ref().and_then(Replay::first).copied(),
+        rule: at,
+    };
+    let matching = raw.matching.map(|Table(raw)| matching(raw));
+    let rule = Rule {
         name: name_of(raw.name, "rule", index),
         direction: raw.direction.unwrap_or_default(),
-        matching: raw
-            .matching
-            .map_or_else(Match::default, |Table(raw)| matching(raw)),
-        drop: raw.drop.map(|ShortOr(raw)| Drop {
-            probability: raw.probability,
-        }),
-        delay: raw.delay.map(|ShortOr(raw)| delay(&raw)),
-        corrupt: raw.corrupt.map(|ShortOr(raw)| Corrupt {
-            probability: raw.probability,
-            checksum: raw.checksum.unwrap_or_default(),
-        }),
-        duplicate: raw.duplicate.map(|ShortOr(raw)| Duplicate {
-            probability: raw.probability,
-        }),
+        matching: matching.unwrap_or_default(),
+        drop: given(raw.drop, |raw| fault::drop(raw, &scope))?,
+        delay: given(raw.delay, |raw| fault::delay(raw, &scope, files))?,
+        corrupt: given(raw.corrupt, |raw| fault::corrupt(raw, &scope))?,
+        duplicate: given(raw.duplicate, |raw| fault::duplicate(raw, &scope))?,
+        reorder: given(raw.reorder, |raw| fault::reorder(raw, &scope))?,
+        rate: given(raw.rate, |raw| fault::rate(raw, &scope))?,
+        slot: raw.slot.map(|Table(raw)| fault::slot(raw)),
+        replay,
+    };
+    match rule.check() {
+        Ok(()) => Ok(rule),
+        Err(contradiction) => Err(Conflict::contradiction(&scope.rule, &contradiction)),
+    }
+}
+
+/// Resolves a fault that may be absent.
+fn given<T, U>(
+    raw: Option<ShortOr<T>>,
+    resolve: impl FnOnce(T) -> Resolved<U>,
+) -> Resolved<Option<U>> {
+    raw.map(|ShortOr(raw)| resolve(raw)).transpose()
+}
+
+/// Where a rule is, and what its recording gives.
+struct Scope {
+    rule: FieldPath,
+    /// The first of the recorded conditions.
+    recorded: Option<Point>,
+}
+
+impl Scope {
+    /// Returns the value of a key that may be absent because the recording gives it; then it is the
+    /// recorded one.
+    fn given_or_recorded<T>(
+        &self,
+        [fault, key]: [&str; 2],
+        given: Option<T>,
+        recorded: impl FnOnce(&Point) -> Option<T>,
+    ) -> Resolved<Option<T>> {
+        match (given, self.recorded.as_ref().and_then(recorded)) {
+            (Some(_), Some(_)) => {
+                let what = if key == "jitter" { key } else { fault };
+                let issue = Issue::new(format!("the recording gives `{what}` too"));
+                let issue = issue.expected(format!("a recording without `{what}`, or it alone"));
+                let conflict = Conflict::new(issue, self.rule.keys(&[fault, key]));
+                Err(conflict.because_of(self.rule.keys(&["replay", "file"])))
+            }
+            (given, recorded) => Ok(given.or(recorded)),
+        }
     }
 }
 
@@ -150,31 +195,12 @@ fn matching(raw: RawMatch) -> Match {
     }
 }
 
-fn delay(raw: &RawDelay) -> Delay {
-    Delay {
-        time: raw.time,
-        jitter: raw.jitter.unwrap_or(DurationNs::ZERO),
-    }
-}
-
-fn contradicts_itself(rule: &FieldPath, contradiction: &Contradiction) -> Box<Conflict> {
-    let in_rule = |[fault, key]: [&str; 2]| rule.key(fault).key(key);
-    Box::new(Conflict {
-        issue: Issue::new(contradiction.to_string()).expected(contradiction.expected()),
-        path: in_rule(contradiction.field()),
-        against: Some((
-            in_rule(contradiction.against()),
-            "because of this".to_owned(),
-        )),
-    })
-}
-
 /// Checks the names of what the list at `all` holds.
 fn names_are_distinct<'a>(
     what: &str,
     names: impl Iterator<Item = &'a String>,
     all: &FieldPath,
-) -> Result<(), Box<Conflict>> {
+) -> Resolved<()> {
     let mut first_with = HashMap::new();
     for (second, name) in names.enumerate() {
         let Some(first) = first_with.insert(name, second) else {
@@ -189,11 +215,8 @@ fn names_are_distinct<'a>(
         } else {
             issue
         };
-        return Err(Box::new(Conflict {
-            issue,
-            path: all.index(second).key("name"),
-            against: Some((all.index(first).key("name"), "the first one".to_owned())),
-        }));
+        let name_at = |index| all.index(index).key("name");
+        return Err(Conflict::new(issue, name_at(second)).against(name_at(first), "the first one"));
     }
     Ok(())
 }
@@ -202,6 +225,7 @@ fn name_of(given: Option<Name>, what: &str, index: usize) -> String {
     given.map_or_else(|| default_name(what, index), |Name(name)| name)
 }
 
-fn default_name(what: &str, index: usize) -> String {
+/// Returns what is called so because nobody gave it a name.
+pub(super) fn default_name(what: &str, index: usize) -> String {
     format!("{what}-{}", index + 1)
 }

@@ -4,13 +4,22 @@
 //! tagged enums: with those the parser loses the place of an error. A key that a later version
 //! brings is announced in `LATER` until it becomes a field.
 
+mod chance;
+mod fault;
+
 use serde::{Deserialize, Deserializer};
 
-use super::keyword::Distribution;
-use super::shape::{Fault, HasRules, Name, OneOrMany, Phases, Rules, Seed, ShortOr, Text};
-use super::strict::{Table, Vocabulary};
-use super::{Checksum, Direction, Protocol, Repeat};
-use crate::units::{DurationNs, Network, PortRange, Probability};
+use super::shape::{HasRules, OneOrMany, Phases, Rules, ShortOr};
+use super::strict::{Elsewhere, Table, Vocabulary};
+use super::text::{Name, Seed, Text};
+use super::{Direction, Protocol, Repeat};
+use crate::units::{DurationNs, Network, PortRange};
+
+pub(super) use self::chance::RawChance;
+pub(super) use self::fault::{
+    RawCorrupt, RawDelay, RawDistribution, RawDrop, RawDuplicate, RawRate, RawReorder, RawReplay,
+    RawSlot,
+};
 
 /// A whole profile.
 #[derive(Deserialize)]
@@ -33,20 +42,27 @@ pub(super) struct RawProfile {
 impl Vocabulary for RawProfile {
     const WHAT: &'static str = "a profile";
     const LATER: &'static [&'static str] = &["expect"];
-    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[
-        (KEYS_OF_A_RULE, "into a rule, under `rules`"),
-        (&["for"], "into a phase, under `phases`"),
+    const ELSEWHERE: &'static [Elsewhere] = &[
+        IN_A_RULE,
+        (&["for", "ramp"], "into a phase, under `phases`"),
     ];
 }
 
-const KEYS_OF_A_RULE: &[&str] = &[
-    "direction",
-    "match",
-    "drop",
-    "delay",
-    "corrupt",
-    "duplicate",
-];
+const IN_A_RULE: Elsewhere = (
+    &[
+        "direction",
+        "match",
+        "drop",
+        "delay",
+        "corrupt",
+        "duplicate",
+        "reorder",
+        "rate",
+        "slot",
+        "replay",
+    ],
+    "into a rule, under `rules`",
+);
 
 /// One phase.
 #[derive(Deserialize)]
@@ -56,16 +72,14 @@ pub(super) struct RawPhase {
     pub name: Option<Name>,
     #[serde(rename = "for")]
     pub duration: DurationNs,
+    #[serde(default, deserialize_with = "given")]
+    pub ramp: Option<bool>,
     pub rules: Rules<RawRule, 0>,
 }
 
 impl Vocabulary for RawPhase {
     const WHAT: &'static str = "a phase";
-    const LATER: &'static [&'static str] = &["ramp"];
-    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[
-        (KEYS_OF_A_RULE, "into a rule, under `rules`"),
-        (&["repeat"], "beside `phases`"),
-    ];
+    const ELSEWHERE: &'static [Elsewhere] = &[IN_A_RULE, (&["repeat"], "beside `phases`")];
 }
 
 impl HasRules for RawPhase {
@@ -92,18 +106,41 @@ pub(super) struct RawRule {
     pub corrupt: Option<ShortOr<RawCorrupt>>,
     #[serde(default, deserialize_with = "given")]
     pub duplicate: Option<ShortOr<RawDuplicate>>,
+    #[serde(default, deserialize_with = "given")]
+    pub reorder: Option<ShortOr<RawReorder>>,
+    #[serde(default, deserialize_with = "given")]
+    pub rate: Option<ShortOr<RawRate>>,
+    #[serde(default, deserialize_with = "given")]
+    pub slot: Option<Table<RawSlot>>,
+    #[serde(default, deserialize_with = "given")]
+    pub replay: Option<ShortOr<RawReplay>>,
 }
 
 impl Vocabulary for RawRule {
     const WHAT: &'static str = "a rule";
-    const LATER: &'static [&'static str] = &["rate", "reorder"];
-    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[
+    const ELSEWHERE: &'static [Elsewhere] = &[
         (
             &["protocol", "src", "dst", "src_port", "dst_port"],
             "under `match`",
         ),
-        (&["jitter", "distribution"], "under `delay`"),
-        (&["checksum"], "under `corrupt`"),
+        (
+            &["time", "jitter", "distribution", "keep_order"],
+            "under `delay`",
+        ),
+        (&["checksum", "bits", "where"], "under `corrupt`"),
+        (&["copies"], "under `duplicate`"),
+        (&["gap"], "under `reorder`"),
+        (
+            &["bandwidth", "burst", "queue", "overhead", "cell_size"],
+            "under `rate`",
+        ),
+        (&["model"], "under `drop`"),
+        (&["ecn"], "under `drop` or `rate`"),
+        (&["file", "loop", "interpolation"], "under `replay`"),
+        (
+            &["probability", "correlation", "every", "first", "packets"],
+            "under a fault, such as `drop`",
+        ),
     ];
 }
 
@@ -125,105 +162,6 @@ pub(super) struct RawMatch {
 
 impl Vocabulary for RawMatch {
     const WHAT: &'static str = "a match";
-}
-
-/// `drop: 1%` or `drop: {probability: 1%}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawDrop {
-    pub probability: Probability,
-}
-
-impl Vocabulary for RawDrop {
-    const WHAT: &'static str = "`drop`";
-    const LATER: &'static [&'static str] = &["correlation"];
-}
-
-impl Fault for RawDrop {
-    type Short = Probability;
-    const EXPECTED: &'static str = "a probability such as 1%, or `{probability: 1%}`";
-
-    fn from_short(probability: Probability) -> Self {
-        Self { probability }
-    }
-}
-
-/// `delay: 80ms` or `delay: {time: 80ms, jitter: 10ms}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawDelay {
-    pub time: DurationNs,
-    #[serde(default, deserialize_with = "given")]
-    pub jitter: Option<DurationNs>,
-    /// Uniform so far; the key exists so that a profile can say so.
-    #[serde(default, rename = "distribution", deserialize_with = "given")]
-    pub _distribution: Option<Distribution>,
-}
-
-impl Vocabulary for RawDelay {
-    const WHAT: &'static str = "`delay`";
-    const LATER: &'static [&'static str] = &["correlation"];
-}
-
-impl Fault for RawDelay {
-    type Short = DurationNs;
-    const EXPECTED: &'static str = "a duration such as 80ms, or `{time: 80ms, jitter: 10ms}`";
-
-    fn from_short(time: DurationNs) -> Self {
-        Self {
-            time,
-            jitter: None,
-            _distribution: None,
-        }
-    }
-}
-
-/// `corrupt: 1%` or `corrupt: {probability: 1%, checksum: valid}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawCorrupt {
-    pub probability: Probability,
-    #[serde(default, deserialize_with = "given")]
-    pub checksum: Option<Checksum>,
-}
-
-impl Vocabulary for RawCorrupt {
-    const WHAT: &'static str = "`corrupt`";
-    const LATER: &'static [&'static str] = &["correlation"];
-}
-
-impl Fault for RawCorrupt {
-    type Short = Probability;
-    const EXPECTED: &'static str =
-        "a probability such as 1%, or `{probability: 1%, checksum: valid}`";
-
-    fn from_short(probability: Probability) -> Self {
-        Self {
-            probability,
-            checksum: None,
-        }
-    }
-}
-
-/// `duplicate: 1%` or `duplicate: {probability: 1%}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawDuplicate {
-    pub probability: Probability,
-}
-
-impl Vocabulary for RawDuplicate {
-    const WHAT: &'static str = "`duplicate`";
-    const LATER: &'static [&'static str] = &["correlation"];
-}
-
-impl Fault for RawDuplicate {
-    type Short = Probability;
-    const EXPECTED: &'static str = "a probability such as 1%, or `{probability: 1%}`";
-
-    fn from_short(probability: Probability) -> Self {
-        Self { probability }
-    }
 }
 
 /// Reads an optional key that is there; left empty, it is refused and not taken for absent.

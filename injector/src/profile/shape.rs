@@ -1,4 +1,4 @@
-//! The shapes that values of a profile take: short or long, one or many, a name, a text.
+//! The shapes that values of a profile take: short or long, one or many.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,8 +7,8 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::issue::Issue;
 use super::strict::{Table, Vocabulary, table};
-use crate::units::quote;
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
+use crate::units::{Network, PacketRange, PortRange};
 
 /// Most rules in a profile, those of all its phases together.
 pub const RULES_MAX: usize = 1024;
@@ -16,8 +16,6 @@ pub const RULES_MAX: usize = 1024;
 pub const PHASES_MAX: usize = 1024;
 /// Most addresses, or ports, in one list of a rule.
 pub const LIST_MAX: usize = 256;
-/// Longest name of a profile or rule, in characters.
-pub const NAME_CHARS_MAX: usize = 63;
 
 /// A fault that has a short form.
 pub(super) trait Fault: Vocabulary {
@@ -52,6 +50,24 @@ impl<'de, T: Fault + Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
     }
 }
 
+/// A value of which there may be several.
+pub(super) trait Entry: Scalar {
+    /// What to write in place of an empty list.
+    const RATHER_THAN_NONE: &'static str;
+}
+
+impl Entry for Network {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for PortRange {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for PacketRange {
+    const RATHER_THAN_NONE: &'static str = "leave the fault out";
+}
+
 /// A value, or a list of 1 to [`LIST_MAX`] of them; empty only where the key is absent.
 pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
 
@@ -61,7 +77,7 @@ impl<T> Default for OneOrMany<T> {
     }
 }
 
-impl<'de, T: Scalar + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
+impl<'de, T: Entry + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
     type Scalar = T;
     const EXPECTED: &'static str = T::EXPECTED;
 
@@ -72,7 +88,7 @@ impl<'de, T: Scalar + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
     fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
         let empty = Issue::new("the list is empty, so nothing can match")
             .expected("at least one entry")
-            .hint("leave the key out to match any");
+            .hint(T::RATHER_THAN_NONE);
         let mut entries = Vec::new();
         bounded(seq, LIST_MAX, "entries", Some(empty), |entry| {
             entries.push(entry);
@@ -82,7 +98,7 @@ impl<'de, T: Scalar + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
     }
 }
 
-impl<'de, T: Scalar + Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+impl<'de, T: Entry + Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize_shape(deserializer)
     }
@@ -198,100 +214,5 @@ impl<'de, T: Vocabulary + HasRules + Deserialize<'de>> Deserialize<'de> for Phas
         }
 
         deserializer.deserialize_any(PhasesVisitor(PhantomData))
-    }
-}
-
-/// A name: 1 to [`NAME_CHARS_MAX`] letters, digits, dots, underscores and hyphens.
-pub(super) struct Name(pub(super) String);
-
-/// A text without control characters other than line breaks and tabs.
-pub(super) struct Text(pub(super) String);
-
-/// A seed: any whole number of 64 bits.
-pub(super) struct Seed(pub(super) u64);
-
-const NAME_EXPECTED: &str = "a name of 1 to 63 letters, digits, dots, underscores and hyphens";
-
-impl Name {
-    fn checked(text: &str) -> Result<Self, Issue> {
-        if is_name(text) {
-            return Ok(Self(text.to_owned()));
-        }
-        let issue = Issue::new(format!("{} is not a name", quote(text))).expected(NAME_EXPECTED);
-        let respelled = text.replace(|c: char| !is_name_char(c), "-");
-        if is_name(&respelled) {
-            Err(issue.hint(format!("write {respelled}")))
-        } else {
-            Err(issue)
-        }
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= NAME_CHARS_MAX && text.chars().all(is_name_char)
-}
-
-fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
-}
-
-impl Text {
-    fn checked(text: &str) -> Result<Self, Issue> {
-        // A terminal obeys control characters, and this text is printed there.
-        if text
-            .chars()
-            .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
-        {
-            return Err(Issue::new("the text has control characters").expected("printable text"));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-/// Reads a type from text only; what YAML took for a number or boolean needs quotes.
-macro_rules! from_text {
-    ($type:ident, $expected:expr) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct TextVisitor;
-
-                impl Visitor<'_> for TextVisitor {
-                    type Value = $type;
-
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str($expected)
-                    }
-
-                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$type, E> {
-                        $type::checked(text).map_err(E::custom)
-                    }
-                }
-
-                deserializer.deserialize_any(TextVisitor)
-            }
-        }
-    };
-}
-
-from_text!(Name, NAME_EXPECTED);
-from_text!(Text, "a text");
-
-impl<'de> Deserialize<'de> for Seed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SeedVisitor;
-
-        impl Visitor<'_> for SeedVisitor {
-            type Value = Seed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a whole number from 0 to {}", u64::MAX)
-            }
-
-            fn visit_u64<E: de::Error>(self, seed: u64) -> Result<Seed, E> {
-                Ok(Seed(seed))
-            }
-        }
-
-        deserializer.deserialize_any(SeedVisitor)
     }
 }

@@ -21,9 +21,12 @@ pub(super) trait Vocabulary {
     const WHAT: &'static str;
     /// Keys that a later version will know.
     const LATER: &'static [&'static str] = &[];
-    /// Keys of other mappings, and the mapping each belongs into.
-    const ELSEWHERE: &'static [(&'static [&'static str], &'static str)] = &[];
+    /// Keys of other mappings.
+    const ELSEWHERE: &'static [Elsewhere] = &[];
 }
+
+/// Keys, and the mapping that they belong into.
+pub(super) type Elsewhere = (&'static [&'static str], &'static str);
 
 /// A `T` that is written as a mapping, and in no other way.
 pub(super) struct Table<T>(pub(super) T);
@@ -67,7 +70,7 @@ where
 struct Words {
     what: &'static str,
     later: &'static [&'static str],
-    elsewhere: &'static [(&'static [&'static str], &'static str)],
+    elsewhere: &'static [Elsewhere],
 }
 
 /// Hands a mapping to derived code, and learns the known keys from it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::Rule;
 use crate::units::scalar::{self, Scalar};
-use crate::units::{DurationNs, Reason, UnitError};
+use crate::units::{DurationNs, Reason, UnitError, is_digits};
 
 /// Which rules are in force, and when.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,9 @@ pub struct Phase {
     pub name: String,
     /// How long it lasts; not 0.
     pub duration: DurationNs,
+    /// Values move on a straight line from those of the phase before, at its beginning, to its own, at
+    /// its end; see [`Timeline::ramp_from`]. The first phase has its own values in the first repetition.
+    pub ramp: bool,
     /// Rules in the order in which they are tried, with distinct names. Without any, every packet
     /// is untouched.
     pub rules: Vec<Rule>,
@@ -68,11 +71,10 @@ impl FromStr for Repeat {
         if text == FOREVER {
             return Ok(Self::Forever);
         }
-        let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
         let reason = match (text.parse(), text.strip_prefix('-')) {
             (Ok(times @ 1..), _) => return Ok(Self::Times(times)),
-            (_, Some(positive)) if is_number(positive) => Reason::Negative,
-            (Err(_), _) if is_number(text) => Reason::TooLarge("18446744073709551615"),
+            (_, Some(positive)) if is_digits(positive) => Reason::Negative,
+            (Err(_), _) if is_digits(text) => Reason::TooLarge("18446744073709551615"),
             _ => Reason::Malformed("a count"),
         };
         Err(UnitError::new(text, reason, Self::EXPECTED))

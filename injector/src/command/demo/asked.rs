@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use super::{datagrams, echo, setting::ends};
 use crate::{
-    datapath::{journal::RecordedRule, private_path::End},
-    observe::report,
-    plan::{Hook, Needs, Plan, PlannedRule},
+    datapath::private_path::End,
+    plan::{self, Hook, Needs, Plan, PlannedRule},
 };
 
 /// What to expect.
@@ -36,7 +35,7 @@ pub(super) struct AskedOfDatagrams {
     /// Corrupted datagrams get a checksum that fits, so that the socket gets them.
     pub(super) checksum_valid: bool,
     #[serde(flatten)]
-    pub(super) faults: report::Asked,
+    pub(super) faults: plan::Asked,
 }
 
 impl Asked {
@@ -73,7 +72,7 @@ impl Asked {
 }
 
 /// The sum over both directions; `None` where nothing is delayed.
-fn added(faults: impl Iterator<Item = report::Asked>) -> Option<Added> {
+fn added(faults: impl Iterator<Item = plan::Asked>) -> Option<Added> {
     let sum = faults.fold(
         Added {
             delay_ns: 0,
@@ -87,8 +86,8 @@ fn added(faults: impl Iterator<Item = report::Asked>) -> Option<Added> {
     (sum.delay_ns > 0).then_some(sum)
 }
 
-fn faults(rule: &PlannedRule) -> report::Asked {
-    report::Asked::from(&RecordedRule::from(rule))
+fn faults(rule: &PlannedRule) -> plan::Asked {
+    rule.asked
 }
 
 /// The rule that matches a UDP packet of the demo.

@@ -231,7 +231,7 @@ fn rate(bits_per_s: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::report::Asked;
+    use crate::plan::Asked;
 
     #[test]
     fn rates_keep_three_digits() {

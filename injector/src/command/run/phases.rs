@@ -123,7 +123,8 @@ impl<'a> Phases<'a> {
         let Some(next) = self.next else {
             return Ok(None);
         };
-        let flipped = session.flip(prepared)? - started;
+        let late = started.elapsed().saturating_sub(next.from);
+        let flipped = session.flip(prepared, late)? - started;
         self.former = Some(self.turn.phase);
         self.turn = next;
         self.next = self.schedule.next(&next, next.from);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     datapath::{counters::MapIds, netns::NetnsId, undo::Undo},
-    plan::{Hook, PlannedRule},
+    plan::{Asked, Hook, PlannedRule},
 };
 
 /// The format's name and version.
@@ -62,16 +62,8 @@ pub struct RecordedRule {
     pub name: String,
     /// Its direction.
     pub hook: Hook,
-    /// The odds of a drop in units of 2^-32.
-    pub drop_odds: u64,
-    /// The odds of a corruption.
-    pub corrupt_odds: u64,
-    /// The odds of a duplicate.
-    pub duplicate_odds: u64,
-    /// The shortest delay in ns.
-    pub delay_min_ns: u64,
-    /// The longest delay minus the shortest, in ns.
-    pub delay_span_ns: u64,
+    /// What it asks for.
+    pub asked: Asked,
 }
 
 impl From<&PlannedRule> for RecordedRule {
@@ -79,11 +71,7 @@ impl From<&PlannedRule> for RecordedRule {
         Self {
             name: rule.name.clone(),
             hook: rule.hook,
-            drop_odds: rule.spec.drop_odds,
-            corrupt_odds: rule.spec.corrupt_odds,
-            duplicate_odds: rule.spec.duplicate_odds,
-            delay_min_ns: rule.spec.delay_min_ns,
-            delay_span_ns: rule.spec.delay_span_ns,
+            asked: rule.asked,
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::{
     datapath::{
         Attached, Error, Netns, Result, XdpPolicy,
         attach::{self, DeviceLinks},
+        control::Control,
         journal::Journal,
-        lease::Lease,
         netlink::Netlink,
         object::{self, Specialisation},
         pair::Pair,
@@ -66,8 +66,9 @@ impl Assembly<'_> {
         pair.wait_until_up(netlink)?;
         open_loopback(&target, journal)?;
         let counters = object::take_counters(&mut ebpf)?;
-        let mut lease = Lease::new(object::take_array(&mut ebpf, maps::CONTROL)?, LAPSE);
-        lease.renew()?;
+        let mut control = Control::new(object::take_array(&mut ebpf, maps::CONTROL)?, LAPSE);
+        control.renew()?;
+        control.begin(0, options.elapsed)?;
         journal.record.maps = Some(counters.ids());
         journal.record.attached.extend(xdp);
         for hook in Hook::ALL.into_iter().filter(|hook| needs.uses(*hook)) {
@@ -91,7 +92,7 @@ impl Assembly<'_> {
             slots: needs.slots_of(plan, 0),
             former: 0..0,
             swapped: None,
-            lease,
+            control,
             counters,
             journal: None,
             delay_max: Duration::from_nanos(plan.delay_max_ns()),

@@ -45,7 +45,7 @@ impl Session {
     /// Where the run was not started for what the plan needs, nothing has changed.
     pub fn swap(&mut self, plan: &Plan) -> Result<()> {
         let prepared = self.prepare(plan)?;
-        self.flip(prepared).map(|_| ())
+        self.flip(prepared, Duration::ZERO).map(|_| ())
     }
 
     /// Does what takes time of [`swap`](Self::swap), and changes nothing yet for any packet. The
@@ -76,14 +76,15 @@ impl Session {
         })
     }
 
-    /// Puts what is prepared into force. Returns when that was; then waits until no packet meets
-    /// the former rules any more.
+    /// Puts what is prepared into force, `late` after it should have been. Returns when that was; then
+    /// waits until no packet meets the former rules any more.
     ///
     /// # Errors
     ///
     /// Where the kernel refuses.
-    pub fn flip(&mut self, prepared: Prepared<'_>) -> Result<Instant> {
+    pub fn flip(&mut self, prepared: Prepared<'_>, late: Duration) -> Result<Instant> {
         let Prepared { plan, slots, .. } = prepared;
+        self.control.begin(prepared.generation, late)?;
         object::put_into_force(&mut self.ebpf, prepared.generation)?;
         let flipped = Instant::now();
         wait_for_programs();

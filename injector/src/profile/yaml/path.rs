@@ -31,6 +31,11 @@ impl FieldPath {
         self.step(Step::Key(key.to_owned()))
     }
 
+    /// Returns the path some keys further in.
+    pub(in crate::profile) fn keys(&self, keys: &[&str]) -> Self {
+        keys.iter().fold(self.clone(), |path, key| path.key(key))
+    }
+
     /// Returns the path one element of a list further in.
     pub(in crate::profile) fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))

@@ -88,6 +88,10 @@ fn wrong_type(sentence: &str, path: &FieldPath) -> Option<Issue> {
     let found = sentence.strip_prefix("invalid type: ");
     let found = found.or_else(|| sentence.strip_prefix("invalid value: "))?;
     let (found, expected) = found.rsplit_once(", expected ")?;
+    let expected = match expected {
+        "a boolean" => "`true` or `false`",
+        expected => expected,
+    };
     let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
     let value = value
         .trim_start_matches("point ")

@@ -1,0 +1,74 @@
+//! The keys that say which packets a fault hits.
+
+use super::super::number::Count;
+use super::super::shape::OneOrMany;
+use crate::units::{PacketRange, Probability};
+
+/// Which packets a fault hits, as typed.
+pub(in crate::profile) struct RawChance {
+    pub probability: Option<Probability>,
+    pub correlation: Option<Probability>,
+    pub every: Option<Count>,
+    pub first: Option<Count>,
+    pub packets: Option<OneOrMany<PacketRange>>,
+}
+
+/// Declares mappings that have the keys of [`RawChance`] beside those listed, all of them optional, and
+/// a probability as their short form.
+macro_rules! with_chance {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($what:literal, $expected:literal) { $($key:ident: $type:ty,)* }
+    )*) => {$(
+        $(#[$doc])*
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(in crate::profile) struct $name {
+            #[serde(default, deserialize_with = "given")]
+            pub probability: Option<Probability>,
+            #[serde(default, deserialize_with = "given")]
+            pub correlation: Option<Probability>,
+            #[serde(default, deserialize_with = "given")]
+            pub every: Option<Count>,
+            #[serde(default, deserialize_with = "given")]
+            pub first: Option<Count>,
+            #[serde(default, deserialize_with = "given")]
+            pub packets: Option<OneOrMany<PacketRange>>,
+            $(
+                #[serde(default, deserialize_with = "given")]
+                pub $key: Option<$type>,
+            )*
+        }
+
+        impl $name {
+            /// Takes what says which packets are hit.
+            pub(in crate::profile) fn take_chance(&mut self) -> RawChance {
+                RawChance {
+                    probability: self.probability.take(),
+                    correlation: self.correlation.take(),
+                    every: self.every.take(),
+                    first: self.first.take(),
+                    packets: self.packets.take(),
+                }
+            }
+        }
+
+        impl Vocabulary for $name {
+            const WHAT: &'static str = $what;
+        }
+
+        impl Fault for $name {
+            type Short = Probability;
+            const EXPECTED: &'static str = $expected;
+
+            fn from_short(probability: Probability) -> Self {
+                Self {
+                    probability: Some(probability),
+                    ..Self::default()
+                }
+            }
+        }
+    )*};
+}
+
+pub(super) use with_chance;
