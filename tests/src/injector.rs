@@ -121,8 +121,14 @@ pub struct Rule {
     pub corrupted: u64,
     /// Copies made.
     pub duplicated: u64,
+    /// Packets that were not delayed, to overtake others.
+    pub reordered: u64,
     /// Packets given a delay.
     pub delayed: u64,
+    /// Packets marked "congestion experienced", and not dropped.
+    pub marked: u64,
+    /// Packets dropped because the rate's queue was full.
+    pub overlimit: u64,
 }
 
 /// What happened outside the rules.

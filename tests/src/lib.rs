@@ -4,8 +4,8 @@
 //! An [`Injector`] is the binary at work on one host's device. Traffic is made here, not by other
 //! programs, so that every packet is accounted for: numbered datagrams ([`udp`]), streams whose
 //! every byte is checked ([`tcp`]), echoes ([`echo`]), raw frames ([`frames`]). [`predict`] says
-//! beforehand what must happen, [`stats`] how far chance may stray, [`residue`] what a run has left
-//! behind.
+//! beforehand what must happen, [`theory`] how often, [`stats`] how far chance may stray, [`residue`]
+//! what a run has left behind.
 //!
 //! Everything is private to its test and ends with it, also when it panics: namespaces have no
 //! names and die with their last handle, and an injector is killed and cleared away when dropped.
@@ -13,6 +13,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod directory;
 pub mod echo;
 pub mod foreign;
 pub mod frames;
@@ -27,6 +28,7 @@ pub mod snmp;
 pub mod socket;
 pub mod stats;
 pub mod tcp;
+pub mod theory;
 pub mod tool;
 pub mod tun;
 pub mod udp;

@@ -39,8 +39,8 @@ impl ChecksumErrors {
     }
 }
 
-/// All counters of the calling thread's namespace: `Udp.InErrors`, and without the dot
-/// `Udp6InErrors`.
+/// All counters of the calling thread's namespace: `Udp.InErrors`, `IpExt.InCEPkts`, and without the
+/// dot `Udp6InErrors`.
 pub fn counters() -> BTreeMap<String, u64> {
     // Not /proc/net, which is that of the process's first thread.
     let read = |name: &str| {
@@ -48,7 +48,7 @@ pub fn counters() -> BTreeMap<String, u64> {
     };
     let mut counters = BTreeMap::new();
     // A line of names, then one of values, both after "Udp:".
-    let v4 = read("snmp");
+    let v4 = read("snmp") + &read("netstat");
     let lines: Vec<&str> = v4.lines().collect();
     for pair in lines.chunks_exact(2) {
         let (names, values) = (pair[0].split_whitespace(), pair[1].split_whitespace());

@@ -1,7 +1,7 @@
 //! What the standard library's sockets leave out.
 
 use std::{
-    io,
+    io::{self, IoSliceMut},
     mem::{size_of, zeroed},
     net::SocketAddr,
     os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
@@ -9,8 +9,9 @@ use std::{
 };
 
 use nix::{
-    libc,
+    cmsg_space, libc,
     sched::{CpuSet, sched_setaffinity},
+    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
     unistd::Pid,
 };
 
@@ -85,6 +86,42 @@ pub fn report_errors(socket: &impl AsRawFd, address: SocketAddr) {
         SocketAddr::V4(_) => set(socket, libc::SOL_IP, libc::IP_RECVERR, 1),
         SocketAddr::V6(_) => set(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1),
     }
+}
+
+/// Sets the traffic class of what is sent to `address`: in its last two bits, what it says about
+/// congestion.
+#[track_caller]
+pub fn set_traffic_class(socket: &impl AsRawFd, address: SocketAddr, class: u8) {
+    match address {
+        SocketAddr::V4(_) => set(socket, libc::SOL_IP, libc::IP_TOS, class.into()),
+        SocketAddr::V6(_) => set(socket, libc::SOL_IPV6, libc::IPV6_TCLASS, class.into()),
+    }
+}
+
+/// Asks for the traffic class of what is received at `address`.
+#[track_caller]
+pub fn report_traffic_class(socket: &impl AsRawFd, address: SocketAddr) {
+    match address {
+        SocketAddr::V4(_) => set(socket, libc::SOL_IP, libc::IP_RECVTOS, 1),
+        SocketAddr::V6(_) => set(socket, libc::SOL_IPV6, libc::IPV6_RECVTCLASS, 1),
+    }
+}
+
+/// Receives one message, with its traffic class where that was asked for.
+pub fn receive_classified(
+    socket: &impl AsRawFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<u8>)> {
+    let mut slices = [IoSliceMut::new(buffer)];
+    let mut space = cmsg_space!(i32);
+    let flags = MsgFlags::empty();
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
+    let class = message.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::Ipv4Tos(class) => Some(class),
+        ControlMessageOwned::Ipv6TClass(class) => u8::try_from(class).ok(),
+        _ => None,
+    });
+    Ok((message.bytes, class))
 }
 
 /// Opens a socket, waiting for its address to be free: a test beside this one may be between fork

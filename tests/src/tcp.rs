@@ -36,6 +36,8 @@ pub struct Report {
     pub intact: bool,
     /// From the first byte received to the last.
     pub elapsed: Duration,
+    /// How many bytes had been received at which times.
+    pub progress: Vec<(Instant, u64)>,
     /// What the sender's kernel says at the end.
     pub info: Info,
 }
@@ -106,11 +108,12 @@ impl Transfer {
                 from.run(|| self.transmit(address))
             });
             let info = sender.join().expect("the sender");
-            let (received, intact, elapsed) = receiver.join().expect("the receiver");
+            let (progress, intact) = receiver.join().expect("the receiver");
             Report {
-                received,
+                received: progress.last().map_or(0, |&(_, received)| received),
                 intact,
-                elapsed,
+                elapsed: elapsed(&progress),
+                progress,
                 info,
             }
         })
@@ -162,14 +165,21 @@ impl Report {
     }
 }
 
-fn receive(listener: &TcpListener) -> (u64, bool, Duration) {
+fn elapsed(progress: &[(Instant, u64)]) -> Duration {
+    match progress {
+        [(first, _), .., (last, _)] => *last - *first,
+        _ => Duration::ZERO,
+    }
+}
+
+fn receive(listener: &TcpListener) -> (Vec<(Instant, u64)>, bool) {
     let mut stream = accept(listener);
     stream
         .set_read_timeout(Some(PATIENCE))
         .expect("set a timeout");
     let mut buffer = vec![0; CHUNK_LEN];
     let (mut received, mut intact, mut pattern) = (0, true, Pattern::new());
-    let mut times = None;
+    let mut progress = Vec::new();
     loop {
         let len = match stream.read(&mut buffer) {
             Ok(0) => break,
@@ -177,12 +187,11 @@ fn receive(listener: &TcpListener) -> (u64, bool, Duration) {
             Err(error) => panic!("receive, {received} bytes so far: {error}"),
         };
         let now = Instant::now();
-        times = Some((times.map_or(now, |(first, _)| first), now));
         intact &= buffer[..len] == *pattern.next(len);
         received += len as u64;
+        progress.push((now, received));
     }
-    let elapsed = times.map_or(Duration::ZERO, |(first, last)| last - first);
-    (received, intact, elapsed)
+    (progress, intact)
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {

@@ -16,6 +16,11 @@ use crate::{Family, Host, clock::Pacer, socket};
 /// Bytes at the start of a datagram that hold its number.
 const NUMBER_LEN: usize = 4;
 
+/// What a traffic class says of a sender that understands congestion marks: ECT(0).
+pub const ECT: u8 = 0b10;
+/// What it says where a packet met congestion.
+pub const CE: u8 = 0b11;
+
 /// Datagrams to be sent.
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -37,6 +42,8 @@ pub struct Flow {
     pub mark: u32,
     /// The sender's `SO_PRIORITY`.
     pub priority: u32,
+    /// The traffic class: in its last two bits, what it says about congestion.
+    pub class: u8,
     /// How many are handed to the kernel together, to be segmented there or by the device.
     pub batch: usize,
 }
@@ -54,6 +61,7 @@ impl Flow {
             linger: Duration::from_millis(250),
             mark: 0,
             priority: 0,
+            class: 0,
             batch: 1,
         }
     }
@@ -101,6 +109,11 @@ impl Flow {
         Self { priority, ..self }
     }
 
+    /// With a traffic class.
+    pub fn class(self, class: u8) -> Self {
+        Self { class, ..self }
+    }
+
     /// In super-packets of `batch` datagrams.
     pub fn batch(self, batch: usize) -> Self {
         Self { batch, ..self }
@@ -117,6 +130,7 @@ impl Flow {
     pub fn send_to(&self, from: &Host, to: &Host, address: SocketAddr) -> Report {
         let receiver =
             to.run(|| socket::once_free(|| UdpSocket::bind(address)).expect("bind the receiver"));
+        socket::report_traffic_class(&receiver, address);
         let sender = from.run(|| self.open_sender(address));
         self.pass(&sender, &receiver)
     }
@@ -139,6 +153,9 @@ impl Flow {
                 self.priority as i32,
             );
         }
+        if self.class != 0 {
+            socket::set_traffic_class(&sender, to, self.class);
+        }
         if self.batch > 1 {
             socket::set(&sender, libc::SOL_UDP, libc::UDP_SEGMENT, self.len as i32);
         }
@@ -150,15 +167,11 @@ impl Flow {
         socket::enlarge_receive_buffer(receiver);
         let all_sent = AtomicBool::new(false);
         thread::scope(|scope| {
-            let arrivals = scope.spawn(|| self.receive(receiver, &all_sent));
+            let received = scope.spawn(|| self.receive(receiver, &all_sent));
             let sent = scope.spawn(|| self.transmit(sender));
             let (sent, errors) = sent.join().expect("the sender");
             all_sent.store(true, Ordering::Release);
-            Report {
-                sent,
-                errors,
-                arrivals: arrivals.join().expect("the receiver"),
-            }
+            self.report(sent, errors, received.join().expect("the receiver"))
         })
     }
 
@@ -180,7 +193,7 @@ impl Flow {
         (sent, errors)
     }
 
-    fn receive(&self, receiver: &UdpSocket, all_sent: &AtomicBool) -> Vec<Arrival> {
+    fn receive(&self, receiver: &UdpSocket, all_sent: &AtomicBool) -> Vec<Received> {
         const STEP: Duration = Duration::from_millis(20);
         receiver
             .set_read_timeout(Some(STEP))
@@ -189,10 +202,14 @@ impl Flow {
         // Checked at the end, so that no datagram waits for the check of another.
         let (mut received, mut quiet_since) = (Vec::new(), None);
         loop {
-            match receiver.recv(&mut buffer) {
-                Ok(len) => {
+            match socket::receive_classified(receiver, &mut buffer) {
+                Ok((len, class)) => {
                     quiet_since = None;
-                    received.push((Instant::now(), buffer[..len].to_vec()));
+                    received.push(Received {
+                        at: Instant::now(),
+                        class: class.expect("a traffic class"),
+                        bytes: buffer[..len].to_vec(),
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !all_sent.load(Ordering::Acquire) {
@@ -209,21 +226,48 @@ impl Flow {
             }
         }
         received
-            .iter()
-            .map(|(at, datagram)| self.arrival(*at, datagram))
-            .collect()
     }
 
-    fn arrival(&self, at: Instant, datagram: &[u8]) -> Arrival {
-        let number = datagram
+    fn report(&self, sent: Vec<Instant>, errors: Vec<String>, received: Vec<Received>) -> Report {
+        let arrivals: Vec<Arrival> = received.iter().map(|one| self.arrival(one)).collect();
+        let damaged = received.into_iter().zip(&arrivals);
+        let damaged = damaged.filter(|(_, arrival)| !arrival.intact);
+        Report {
+            sent,
+            errors,
+            damage: damaged.map(|(one, _)| one.bytes).collect(),
+            arrivals,
+        }
+    }
+
+    fn arrival(&self, received: &Received) -> Arrival {
+        let Received { at, class, bytes } = received;
+        let number = bytes
             .first_chunk::<NUMBER_LEN>()
             .map_or(0, |b| u32::from_be_bytes(*b));
         let number = u64::from(number);
         Arrival {
             number,
-            at,
-            intact: datagram == self.datagram(number),
+            at: *at,
+            class: *class,
+            intact: *bytes == self.datagram(number),
         }
+    }
+
+    /// How many bits of each damaged datagram are wrong. Which one it was follows from what is left of it.
+    pub fn wrong_bits(&self, report: &Report) -> Vec<u32> {
+        let sent: Vec<Vec<u8>> = (0..self.count)
+            .map(|number| self.datagram(number))
+            .collect();
+        let distance = |a: &[u8], b: &[u8]| -> u32 {
+            let bytes = a.iter().zip(b);
+            bytes.map(|(a, b)| (a ^ b).count_ones()).sum()
+        };
+        let nearest = |damaged: &Vec<u8>| sent.iter().map(|sent| distance(sent, damaged)).min();
+        let damage = report.damage.iter();
+        damage
+            .map(|damaged| nearest(damaged).expect("datagrams"))
+            .collect()
     }
 
     /// Its number, and bytes that follow from the number.
@@ -237,6 +281,13 @@ impl Flow {
     }
 }
 
+/// A datagram as it was received.
+struct Received {
+    at: Instant,
+    class: u8,
+    bytes: Vec<u8>,
+}
+
 /// A datagram that was received.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
@@ -244,6 +295,8 @@ pub struct Arrival {
     pub number: u64,
     /// When.
     pub at: Instant,
+    /// Its traffic class.
+    pub class: u8,
     /// Whether every byte is as it was sent.
     pub intact: bool,
 }
@@ -257,6 +310,8 @@ pub struct Report {
     pub errors: Vec<String>,
     /// What was received, in order.
     pub arrivals: Vec<Arrival>,
+    /// The bytes of what was received damaged, in order.
+    pub damage: Vec<Vec<u8>>,
 }
 
 impl Report {
@@ -292,6 +347,13 @@ impl Report {
             .iter()
             .filter(|arrival| !arrival.intact)
             .count() as u64
+    }
+
+    /// The numbers of those that arrived marked "congestion experienced" (RFC 3168).
+    pub fn marked(&self) -> BTreeSet<u64> {
+        let is_marked = |arrival: &&Arrival| arrival.intact && arrival.class & CE == CE;
+        let marked = self.arrivals.iter().filter(is_marked);
+        marked.map(|arrival| arrival.number).collect()
     }
 
     /// How long each arrival was under way, with its number, in the order of arrival.

@@ -223,3 +223,33 @@ fn flipped_bits_with_a_corrected_checksum_arrive() {
 fn bits_flipped_on_arrival_with_a_corrected_checksum_are_received() {
     damage_goes_through(Hook::Ingress);
 }
+
+#[test]
+fn as_many_bits_are_flipped_as_asked() {
+    const COUNT: u64 = 500;
+    for (bits, family, batch) in [
+        (1, Family::V4, 1),
+        (4, Family::V4, 1),
+        (4, Family::V6, 40),
+        (8, Family::V6, 1),
+    ] {
+        let profile = format!(
+            "{{name: bits, seed: {bits}, rules: [{{match: {{protocol: udp}}, corrupt: {{probability: 20%, bits: {bits}, checksum: valid}}}}]}}"
+        );
+        let lab = Lab::new();
+        let injector = Injector::start(&lab.a, &profile);
+        let flow = Flow::new(COUNT).family(family).batch(batch);
+        let report = flow.send(&lab.a, &lab.b);
+        let end = injector.stop();
+        let corrupted = Oracle::new(&profile).corrupted(COUNT);
+        assert_eq!(report.arrivals.len() as u64, COUNT, "{bits} bits");
+        assert_eq!(
+            report.lost(),
+            corrupted,
+            "{bits} bits: not among the intact ones"
+        );
+        assert_eq!(flow.wrong_bits(&report), vec![bits; corrupted.len()]);
+        assert_eq!(end.achieved().only().corrupted, corrupted.len() as u64);
+        end.achieved().assert_clean();
+    }
+}

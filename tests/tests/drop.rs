@@ -196,3 +196,28 @@ fn a_port_without_a_rule_loses_nothing() {
         end.achieved().path
     );
 }
+
+#[test]
+fn two_processors_neither_lose_nor_repeat_a_step_of_a_chain() {
+    const COUNT: u64 = 20_000;
+    let profile = "
+name: bursts
+seed: 8
+rules: [{match: {protocol: udp}, drop: {model: gemodel, p: 2%, r: 30%, one_minus_h: 80%}}]";
+    let lab = Lab::new();
+    let injector = Injector::start(&lab.a, profile);
+    let send = |port| Flow::new(COUNT).port(port).send(&lab.a, &lab.b);
+    let lost = std::thread::scope(|scope| {
+        let flows = [5000, 5001].map(|port| scope.spawn(move || send(port)));
+        flows.map(|flow| flow.join().expect("a flow").lost().len() as u64)
+    });
+    let end = injector.stop();
+
+    // Which flow gets which fate is chance; that each fate is met once is not.
+    let foretold = Oracle::new(profile).dropped(2 * COUNT).len() as u64;
+    let rule = end.achieved().only();
+    assert_eq!(rule.matched, 2 * COUNT);
+    assert_eq!(lost.iter().sum::<u64>(), foretold);
+    assert_eq!(rule.dropped, foretold);
+    end.achieved().assert_clean();
+}

@@ -1,6 +1,6 @@
 //! Second copies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use injector::plan::Hook;
 use injector_tests::{
@@ -77,4 +77,35 @@ rules: [{direction: ingress, match: {protocol: udp}, duplicate: 10%}]";
     assert_eq!((report.lost(), report.damaged()), (BTreeSet::new(), 0));
     assert_eq!(report.duplicated(), expected);
     assert_eq!(end.achieved().only().duplicated, expected.len() as u64);
+}
+
+#[test]
+fn there_are_as_many_copies_as_asked() {
+    const COUNT: u64 = 2000;
+    for (seed, duplicate, copies) in [
+        (10, "{probability: 10%, copies: 3}", 3),
+        (11, "{probability: 30%, correlation: 60%, copies: 2}", 2),
+        (12, "{every: 9, copies: 8}", 8),
+    ] {
+        let profile = format!(
+            "{{name: copies, seed: {seed}, rules: [{{match: {{protocol: udp}}, duplicate: {duplicate}}}]}}"
+        );
+        let expected = Oracle::new(&profile).duplicated(2 * COUNT);
+        let lab = Lab::new();
+        let injector = Injector::start(&lab.a, &profile);
+        for (first, batch) in [(0, 1), (COUNT, 40)] {
+            let report = Flow::new(COUNT).batch(batch).send(&lab.a, &lab.b);
+            assert_eq!((report.errors.len(), report.damaged()), (0, 0));
+            let arrives = |n| match expected.contains(&(first + n)) {
+                true => (n, 1 + copies),
+                false => (n, 1),
+            };
+            let arrives: BTreeMap<u64, u64> = (0..COUNT).map(arrives).collect();
+            assert!(report.copies() == arrives, "{duplicate}, {batch} at once");
+        }
+        let end = injector.stop();
+        let rule = end.achieved().only();
+        assert_eq!(rule.duplicated, copies * expected.len() as u64);
+        end.achieved().assert_clean();
+    }
 }

@@ -1,40 +1,16 @@
 //! `injector run --watch`: a profile that is saved while it is in force.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use injector_tests::{
     Injector, Lab,
     clock::{PATIENCE, wait_until},
+    directory::Directory,
     injector,
     udp::Flow,
 };
 
 const QUIET: Duration = Duration::from_millis(60);
-
-/// A directory that is deleted with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("injector-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a directory");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A profile that drops what goes to `port`.
 fn drop_to(port: u16) -> String {
