@@ -62,6 +62,9 @@ pub fn measure(contest: &Contest) {
     let delay = "name: bench\nrules:\n- {delay: 10ms}\n";
     row(contest, "hold", programs::HOLD, delay, Runs::Single);
     row(contest, "return", programs::RETURN, delay, Runs::Single);
+    for (name, faults) in MODELS {
+        model_row(contest, name, faults);
+    }
     let drop = "name: bench\nrules:\n- {direction: ingress, drop: 100%}\n";
     row(contest, "xdp, drop", programs::XDP, drop, Runs::Many);
     row(
@@ -70,6 +73,71 @@ pub fn measure(contest: &Contest) {
         programs::XDP,
         &ingress,
         Runs::Many,
+    );
+}
+
+/// What every model is compared with.
+const PLAIN_DELAY: &str = "delay: 10ms";
+/// One rule for each model, which delays like [`PLAIN_DELAY`], too.
+const MODELS: [(&str, &str); 13] = [
+    ("drop", "delay: 10ms, drop: 1%"),
+    (
+        "correlated drop",
+        "delay: 10ms, drop: {probability: 1%, correlation: 25%}",
+    ),
+    (
+        "gemodel",
+        "delay: 10ms, drop: {model: gemodel, p: 1%, r: 20%}",
+    ),
+    (
+        "4-state drop",
+        "delay: 10ms, drop: {model: state, p13: 1%, p31: 30%, p32: 5%, p23: 50%}",
+    ),
+    ("every 100th", "delay: 10ms, drop: {every: 100}"),
+    ("listed", "delay: 10ms, drop: {packets: [3, 7-9]}"),
+    ("uniform jitter", "delay: {time: 10ms, jitter: 2ms}"),
+    (
+        "normal jitter",
+        "delay: {time: 10ms, jitter: 2ms, distribution: normal}",
+    ),
+    (
+        "correlated jitter",
+        "delay: {time: 10ms, jitter: 2ms, correlation: 25%}",
+    ),
+    (
+        "kept order",
+        "delay: {time: 10ms, jitter: 2ms, keep_order: true}",
+    ),
+    ("reorder", "delay: 10ms, reorder: {probability: 1%, gap: 5}"),
+    (
+        "rate",
+        "delay: 10ms, rate: {bandwidth: 1000gbit, queue: 1h}",
+    ),
+    ("slot", "delay: 10ms, slot: {min: 1us, packets: 1000}"),
+];
+
+/// The egress program where a model is at work, beside one that only delays. There is no pair: what would
+/// be lifted passes.
+fn model_row(contest: &Contest, name: &str, faults: &str) {
+    let own = |faults: &str| Own::load(&format!("name: bench\nrules:\n- {{{faults}}}\n"));
+    let (plain, model) = (OnceCell::new(), OnceCell::new());
+    let run = |own: &Result<Own, String>| {
+        let own = own.as_ref().map_err(Clone::clone)?;
+        time(own.get(programs::DIVERT_EGRESS)?, false, Runs::Many)
+    };
+    let contestants = vec![
+        Contestant::new(
+            "delay alone",
+            || run(plain.get_or_init(|| own(PLAIN_DELAY))),
+        ),
+        Contestant::new("injector", || run(model.get_or_init(|| own(faults)))),
+    ];
+    let name = format!("model, {name}");
+    contest.row_of(
+        ROUNDS * contest.effort.rounds,
+        &name,
+        unit(contest),
+        contestants,
     );
 }
 
@@ -126,12 +194,20 @@ fn row(contest: &Contest, name: &str, program: &str, profile: &str, runs: Runs) 
             time(own.get(program)?, on_the_pair, runs)
         }),
     ];
-    let unit = if contest.place == VIRTUAL_TIME {
+    contest.row_of(
+        ROUNDS * contest.effort.rounds,
+        name,
+        unit(contest),
+        contestants,
+    );
+}
+
+fn unit(contest: &Contest) -> Unit {
+    if contest.place == VIRTUAL_TIME {
         Unit::Instructions
     } else {
         Unit::Nanoseconds
-    };
-    contest.row_of(ROUNDS * contest.effort.rounds, name, unit, contestants);
+    }
 }
 
 fn time(program: BorrowedFd<'_>, on_the_pair: bool, runs: Runs) -> Measured {
