@@ -185,6 +185,8 @@ impl Matched<'_> {
             return self.pass_whole(self.departure(first, Forecast::default()));
         }
         if !self.rule.seek(first) {
+            // The next one goes on from here.
+            record::keep(slot, taken, AT_FIRST);
             return self.fail_open();
         }
         let drawn = self.drawn(first);

@@ -50,10 +50,11 @@ fn is_dropped(ctx: &XdpContext) -> Option<bool> {
 fn is_hit(slot: u32, spec: &FaultSpec) -> Option<bool> {
     let rule = Rule::new(slot, spec);
     let taken = record::take(slot, 1)?;
-    if !rule.seek(taken.first) {
+    let is_found = rule.seek(taken.first);
+    record::keep(slot, taken, AT_FIRST);
+    if !is_found {
         return None;
     }
-    record::keep(slot, taken, AT_FIRST);
     let block = foresee::scratch(AT_FIRST)?;
     // SAFETY: as `scratch` says.
     Some(unsafe { &*block }.is_hit(fault::DROP, taken.first % LANES))
