@@ -238,6 +238,47 @@ fn a_table_of_conditions_is_replayed() {
     assert!(judged.iter().all(|count| *count > 250), "{judged:?}");
 }
 
+/// More lines than anybody could play from userspace: every millisecond, for 100 s.
+#[test]
+fn a_recording_of_100_000_lines_keeps_its_time() {
+    const TURN: Duration = Duration::from_millis(100);
+    let _alone = clock::alone();
+    let directory = Directory::new("long");
+    let path = directory.file("long.csv");
+    // Nothing is lost for 100 lines, everything for the next 100.
+    let line = |n: u32| format!("{n}ms,{}%\n", n / 100 % 2 * 100);
+    let table = "time,drop\n".to_owned() + &(0..100_000).map(line).collect::<String>();
+    fs::write(&path, table).expect("write the table");
+    let profile = format!(
+        "{{name: long, seed: 1, rules: [{{match: {{protocol: udp}}, replay: {{file: {}, interpolation: step}}}}]}}",
+        path.display()
+    );
+    let lab = Lab::new();
+    let injector = Injector::start(&lab.a, &profile);
+    let report = Flow::new(1000).gap(3 * MS).send(&lab.a, &lab.b);
+    injector.stop().achieved().assert_clean();
+
+    let (lost, sent) = (report.lost(), &report.sent);
+    let is_edge = |n: &usize| lost.contains(&(*n as u64)) != lost.contains(&(*n as u64 - 1));
+    let edges: Vec<_> = (1..sent.len() - 1).filter(is_edge).collect();
+    assert!(edges.len() > 20, "{} edges in 3 s", edges.len());
+    // The edge lies between the sending of the packet before it and that of the one behind it. Moved by
+    // whole turns onto the first, all of them have to leave room for the same instant.
+    let (mut earliest, mut latest) = (sent[edges[0] - 1], sent[edges[0] + 1]);
+    for edge in &edges {
+        let since = sent[*edge] - sent[edges[0]];
+        let turns = (since.as_secs_f64() / TURN.as_secs_f64()).round() as u32;
+        earliest = earliest.max(sent[edge - 1] - turns * TURN);
+        latest = latest.min(sent[edge + 1] - turns * TURN);
+    }
+    eprintln!(
+        "{} edges, {:?} of room",
+        edges.len(),
+        latest.checked_duration_since(earliest)
+    );
+    assert!(earliest < latest, "edges are not {TURN:?} apart");
+}
+
 /// A link that can deliver a packet every 10 ms.
 #[test]
 fn a_recorded_link_is_replayed() {

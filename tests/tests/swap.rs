@@ -103,7 +103,7 @@ fn every_packet_meets_the_old_rules_or_the_new_and_after_a_swap_only_the_new() {
         });
         let (mut turn, mut from) = (0, Instant::now());
         while !senders.iter().all(|sender| sender.is_finished()) {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(50));
             let to = Instant::now();
             reigns.push(Reign {
                 port: PORTS[turn],
