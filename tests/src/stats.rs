@@ -98,6 +98,12 @@ pub fn quartile<T: Ord>(values: impl IntoIterator<Item = T>) -> T {
     quantile(values, 4)
 }
 
+/// The value that one in ten is below, where even less of the machine's time is to show.
+#[track_caller]
+pub fn decile<T: Ord>(values: impl IntoIterator<Item = T>) -> T {
+    quantile(values, 10)
+}
+
 /// How much comes in a second, of what had come at which times: the median of the rates from each of them
 /// to that an eighth of all further. A machine that stands still now and then does not change it.
 #[track_caller]

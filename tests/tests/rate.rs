@@ -186,7 +186,7 @@ fn assert_full(
     limit: Duration,
     takes: Duration,
 ) {
-    let delay = stats::quartile(delays);
+    let delay = stats::decile(delays);
     eprintln!("{what}: delayed by {delay:?}, the limit being {limit:?}");
     let expected = limit - takes..limit + takes + LATE_MAX;
     assert!(
