@@ -108,7 +108,7 @@ fn a_delay_rises_on_a_straight_line() {
     eprintln!("the ramp began {early:?} before that was known");
     assert!(early.is_some_and(|early| early < 200 * MS), "{early:?}");
     let line = |n: u64| (report.sent[n as usize] - begin).div_f64(rise);
-    let lateness = stats::quartile(on_ramp.iter().map(|&n| delay(n) - line(n)));
+    let lateness = stats::decile(on_ramp.iter().map(|&n| delay(n) - line(n)));
     eprintln!("{lateness:?} above the line, three in four of them");
     assert!(lateness < 2 * MS, "{lateness:?} above the line");
 
@@ -118,7 +118,7 @@ fn a_delay_rises_on_a_straight_line() {
         part(a) == part(b)
     });
     let levels: Vec<Duration> = parts
-        .map(|part| stats::quartile(part.iter().map(|&n| delay(n))))
+        .map(|part| stats::decile(part.iter().map(|&n| delay(n))))
         .collect();
     let steps = levels
         .windows(2)
@@ -128,7 +128,7 @@ fn a_delay_rises_on_a_straight_line() {
     let behind = played.sent(RAMP + 100 * MS, RAMP + 500 * MS).map(delay);
     let behind: Vec<Duration> = behind.collect();
     assert!(behind.iter().all(|delay| *delay >= DELAY), "{behind:?}");
-    assert!(stats::quartile(behind) < DELAY + LATE_MAX);
+    assert!(stats::decile(behind) < DELAY + LATE_MAX);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_table_of_conditions_is_replayed() {
             other => panic!("{n}, in step {step}: {other:?}"),
         }
     }
-    let lateness = stats::quartile(lateness);
+    let lateness = stats::decile(lateness);
     eprintln!("{judged:?} judged, {lateness:?} late; {turns_before:?} to the first outage");
     assert!(
         lateness < LATE_MAX,
@@ -320,7 +320,7 @@ fn a_recorded_link_is_replayed() {
         assert!(apart.abs_diff(10 * MS) < 10 * MS / 100, "{apart:?}");
         // The instant is that of the arrival which the others follow most closely.
         let lateness =
-            |origin: &Instant| stats::quartile(of_each.iter().map(|at| phase(*at, *origin)));
+            |origin: &Instant| stats::decile(of_each.iter().map(|at| phase(*at, *origin)));
         let late = of_each.iter().map(lateness).min().expect("arrivals");
         assert!(late < LATE_MAX, "{late:?} after the opportunities");
     }

@@ -51,7 +51,7 @@ fn assert_passed(what: &str, report: &Report, passed: &[Instant]) {
         )
         .collect();
     let together = *lateness.iter().min().expect("packets");
-    let late = stats::quartile(lateness) - together;
+    let late = stats::decile(lateness) - together;
     eprintln!("{what}: {late:?} late, three in four of them, all together {together:?}");
     assert!(late < LATE_MAX, "{what}: {late:?} late");
     assert!(together < LATE_TOGETHER_MAX, "{what}: {together:?} late");
