@@ -171,7 +171,6 @@ impl Segment<'_> {
             let context = self.send_at(passed_ns + delay_ns);
             record::enter(context.rule(), 1);
             let sent = if context.held() {
-                skb.set_cb::<4>(context.word());
                 skb.clone_to(globals::far_ifindex())
             } else {
                 put_back::copy_to_device(skb, context)

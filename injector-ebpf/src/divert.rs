@@ -14,7 +14,7 @@ use crate::{
     foresee::{self, AT_FIRST, AT_LAST, Rule},
     globals,
     maps::FAULTS,
-    record::{self, Ahead},
+    record::{self, Ahead, Taken},
     skb::{PASS, Skb},
 };
 
@@ -179,33 +179,42 @@ impl Matched<'_> {
         let Some(taken) = record::take(slot, self.packets) else {
             return PASS;
         };
-        let first = taken.first;
-        if !self.splits() && spec.delay.keep_odds == 0 {
-            // Only the index matters.
-            return self.pass_whole(self.departure(first, Forecast::default()));
-        }
-        if !self.rule.seek(first) {
-            // The next one goes on from here.
-            record::keep(slot, taken, AT_FIRST);
+        let Some((drawn, forecast)) = self.foresee(taken) else {
             return self.fail_open();
-        }
-        let drawn = self.drawn(first);
-        if !self.splits() {
-            record::keep(slot, taken, AT_FIRST);
-            return self.pass_whole(self.departure(drawn, Forecast::default()));
-        }
-        let Some(forecast) = self.rule.foresee(first, self.packets) else {
-            return PASS;
         };
-        record::keep(slot, taken, AT_LAST);
         if forecast.dropped == self.packets && !self.marks() {
             return self.drop_all();
         }
         let departure = self.departure(drawn, forecast);
-        if forecast.touched || !forecast.complete || self.is_spread(&departure.passage) {
-            return self.split(first, departure);
+        let is_hit = forecast.touched || !forecast.complete;
+        if self.splits() && (is_hit || self.is_spread(&departure.passage)) {
+            return self.split(taken.first, departure);
         }
         self.pass_whole(departure)
+    }
+
+    /// The packet whose delay the first one has, and what is going to happen to all of them. `None` where
+    /// that cannot be worked out.
+    #[inline(always)]
+    fn foresee(self, taken: Taken) -> Option<(u64, Forecast)> {
+        let Rule { slot, spec } = self.rule;
+        if !self.splits() && spec.delay.keep_odds == 0 {
+            // Only the index matters.
+            return Some((taken.first, Forecast::default()));
+        }
+        let is_found = self.rule.seek(taken.first);
+        let mut forecast = Forecast::default();
+        let mut latest = AT_FIRST;
+        if is_found && self.splits() {
+            forecast = self.rule.foresee(taken.first, self.packets)?;
+            latest = AT_LAST;
+        }
+        // Also where it was not: the next packet goes on from there.
+        record::keep(slot, taken, latest);
+        if !is_found {
+            return None;
+        }
+        Some((self.drawn(taken.first), forecast))
     }
 
     /// Lets a packet of which nothing else is to become pass the rule's bottleneck, and its delay.

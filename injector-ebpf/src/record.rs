@@ -66,19 +66,29 @@ pub fn take(slot: u32, count: u64) -> Option<Taken> {
     let block = foresee::scratch(AT_FIRST)?;
     let state = STATES.get_ptr_mut(slot)?;
     // SAFETY: the element is locked while it is read and written.
-    unsafe {
-        let guard = (&raw mut (*state).lock).cast::<bpf_spin_lock>();
-        lock(guard);
-        let taken = Taken {
-            first: (*state).next,
+    Some(locked(state, |state| unsafe {
+        copy(&raw const (*state).block, block);
+        let first = (*state).next;
+        (*state).next = first + count;
+        Taken {
+            first,
             end: (*state).block.end,
             epoch: (*state).epoch,
-        };
-        copy(&raw const (*state).block, block);
-        (*state).next = taken.first + count;
-        unlock(guard);
-        Some(taken)
-    }
+        }
+    }))
+}
+
+/// Does something to a rule's state while no other processor does. It must not call functions.
+#[inline(always)]
+fn locked<T>(state: *mut RuleState, change: impl FnOnce(*mut RuleState) -> T) -> T {
+    // SAFETY: a field of a map element.
+    let guard = unsafe { &raw mut (*state).lock }.cast::<bpf_spin_lock>();
+    // SAFETY: the helpers only take the lock, and give it back.
+    unsafe { lock(guard) };
+    let result = change(state);
+    // SAFETY: as above.
+    unsafe { unlock(guard) };
+    result
 }
 
 /// Keeps the block at a place for the packets to come, unless a later one is known.
@@ -87,18 +97,17 @@ pub fn keep(slot: u32, taken: Taken, place: u32) {
     let (Some(state), Some(block)) = (STATES.get_ptr_mut(slot), foresee::scratch(place)) else {
         return;
     };
+    // SAFETY: as `scratch` says.
+    let end = unsafe { (*block).end };
+    if end <= taken.end {
+        return;
+    }
     // SAFETY: as in `take`.
-    unsafe {
-        if (*block).end <= taken.end {
-            return;
-        }
-        let guard = (&raw mut (*state).lock).cast::<bpf_spin_lock>();
-        lock(guard);
-        if (*state).block.end < (*block).end && (*state).epoch == taken.epoch {
+    locked(state, |state| unsafe {
+        if (*state).block.end < end && (*state).epoch == taken.epoch {
             copy(block, &raw mut (*state).block);
         }
-        unlock(guard);
-    }
+    });
 }
 
 /// Copies a block word by word: the compiler would call a function, which is not allowed under the lock.
@@ -123,15 +132,12 @@ unsafe fn copy(from: *const Block, to: *mut Block) {
 pub fn with_pace<T>(slot: u32, change: impl FnOnce(&mut PaceState) -> T) -> Option<T> {
     let state = STATES.get_ptr_mut(slot)?;
     // SAFETY: as in `take`.
-    unsafe {
-        let guard = (&raw mut (*state).lock).cast::<bpf_spin_lock>();
-        lock(guard);
+    Some(locked(state, |state| unsafe {
         let mut pace = (*state).pace;
         let result = change(&mut pace);
         (*state).pace = pace;
-        unlock(guard);
-        Some(result)
-    }
+        result
+    }))
 }
 
 /// The rule that has `slot`, for its packets to carry.
