@@ -167,6 +167,7 @@ pub(super) fn fill(ebpf: &mut Ebpf, plan: &Plan, needs: &Needs, generation: u32)
         distributions,
         points,
         opportunities,
+        ..
     } = &plan.models;
     write(ebpf, maps::CHAINS, places.chains, chains)?;
     write(ebpf, maps::BOUNDS, places.bounds, bounds)?;

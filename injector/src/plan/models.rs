@@ -17,6 +17,8 @@ pub struct Models {
     pub bounds: Vec<u64>,
     /// Tables of deviations.
     pub distributions: Vec<Box<Distribution>>,
+    /// What each of these is the table of.
+    tabulated: Vec<profile::Distribution>,
     /// Values that change over time, those of each track in order.
     pub points: Vec<Point>,
     /// When recorded links could deliver, in ms, those of each in order.
@@ -37,7 +39,12 @@ impl Models {
 
     /// Returns the number of a chain.
     pub(super) fn chain(&mut self, chain: Chain) -> u32 {
-        number(&mut self.chains, chain)
+        let known = self.chains.iter().position(|known| *known == chain);
+        let place = known.unwrap_or_else(|| {
+            self.chains.push(chain);
+            self.chains.len() - 1
+        });
+        place as u32
     }
 
     /// Returns the number of the first of several bounds.
@@ -62,10 +69,20 @@ impl Models {
 
     /// Returns one more than the number of a distribution's table; 0 where it needs none.
     pub(super) fn distribution(&mut self, distribution: &profile::Distribution) -> u32 {
+        // First of all: a table takes some time to work out.
+        let known = self
+            .tabulated
+            .iter()
+            .position(|known| known == distribution);
+        if let Some(place) = known {
+            return 1 + place as u32;
+        }
         let Some(table) = distribution::table(distribution) else {
             return 0;
         };
-        1 + number(&mut self.distributions, table)
+        self.distributions.push(table);
+        self.tabulated.push(distribution.clone());
+        self.distributions.len() as u32
     }
 
     /// Returns the furthest that a delay strays from its middle, in ns.
@@ -84,16 +101,6 @@ fn append<T: Copy>(all: &mut Vec<T>, more: &[T]) -> u32 {
     let first = all.len();
     all.extend(more);
     first as u32
-}
-
-/// Returns the place of an element, which is added where it is not there yet.
-fn number<T: PartialEq>(all: &mut Vec<T>, wanted: T) -> u32 {
-    let place = all.iter().position(|known| *known == wanted);
-    let place = place.unwrap_or_else(|| {
-        all.push(wanted);
-        all.len() - 1
-    });
-    place as u32
 }
 
 impl chance::Tables for Models {
