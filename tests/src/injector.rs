@@ -375,23 +375,26 @@ impl Injector {
     /// Waits until other rules have come into force.
     #[track_caller]
     pub fn reloaded(&self) -> Reloaded {
-        loop {
-            match self.events.recv_timeout(PATIENCE) {
-                Ok(Event::Reloaded(reloaded)) => return reloaded,
-                Ok(Event::Counters(_)) => {}
-                other => panic!("not reloaded, but {other:?}: {}", self.stderr()),
-            }
+        match self.next_but_counters() {
+            Ok(Event::Reloaded(reloaded)) => reloaded,
+            other => panic!("not reloaded, but {other:?}: {}", self.stderr()),
         }
     }
 
     /// Waits until the next phase has come into force; the first one does at the start.
     #[track_caller]
     pub fn phase(&self) -> Phase {
+        match self.next_but_counters() {
+            Ok(Event::Phase(phase)) => phase,
+            other => panic!("no phase comes, but {other:?}: {}", self.stderr()),
+        }
+    }
+
+    fn next_but_counters(&self) -> Result<Event, RecvTimeoutError> {
         loop {
             match self.events.recv_timeout(PATIENCE) {
-                Ok(Event::Phase(phase)) => return phase,
                 Ok(Event::Counters(_)) => {}
-                other => panic!("no phase comes, but {other:?}: {}", self.stderr()),
+                other => return other,
             }
         }
     }

@@ -2,14 +2,16 @@
 
 use injector_common::{
     abi::{self, Chain, ChainState, FaultSpec, Pace, Point, Track, fault, flags, model, place},
+    corrupt, fate,
     random::{CERTAIN, Stream},
+    track::POINTS_MAX,
 };
 
 use super::{Hook, asked::stationary, models::Models, track};
 use crate::{
     profile::{
         Chance, Checksum, Corrupt, Delay, Drop, Duplicate, FourStates, Gemodel, Loss, Place,
-        QueueLimit, Rate, Recording, Reorder, Replay, Rule, Slot,
+        QueueLimit, RECORDED_LINES_MAX, Rate, Recording, Reorder, Replay, Rule, Slot,
     },
     units::{DurationNs, Probability},
 };
@@ -28,6 +30,11 @@ mod purpose {
     pub const SLOT: u64 = 8;
     pub const FIRST_STATE: u64 = 9;
 }
+
+// What a profile may ask for is what the kernel side does.
+const _: () = assert!(Duplicate::COPIES_MAX as u64 == fate::COPIES_MAX);
+const _: () = assert!(Corrupt::BITS_MAX as u32 == corrupt::BITS_MAX);
+const _: () = assert!(RECORDED_LINES_MAX <= POINTS_MAX as usize);
 
 /// Bytes of a full-sized frame on Ethernet, in which a queue of packets is counted.
 const FULL_PACKET_BYTES: u64 = 1514;
@@ -136,13 +143,13 @@ impl<'a> Builder<'a> {
 
     /// Lets the values follow a track.
     fn follow(&mut self, track: Track) {
-        let extremes = track::extremes(self.models.points_of(&track));
         const PURPOSES: [u64; fault::COUNT] = [
             purpose::DROP,
             purpose::CORRUPT,
             purpose::DUPLICATE,
             purpose::REORDER,
         ];
+        let extremes = track::extremes(self.models.points_of(&track));
         for ((fault, odds), purpose) in (0..).zip(extremes.odds).zip(PURPOSES) {
             if odds != 0 {
                 self.spec.chances[fault] = abi::Chance::independent(odds, self.key(purpose));
@@ -154,7 +161,7 @@ impl<'a> Builder<'a> {
             let pace = &mut self.spec.pace;
             pace.byte_ns = extremes.byte_ns;
             if pace.queue_bytes != u64::MAX {
-                pace.queue_ns = time_ns(pace.byte_ns, pace.queue_bytes).min(QUEUE_MAX_NS);
+                pace.queue_ns = queue_ns(pace.byte_ns, pace.queue_bytes);
             }
         }
         self.spec.track = track;
@@ -229,11 +236,10 @@ impl<'a> Builder<'a> {
             QueueLimit::Bytes(size) => size.bytes(),
             QueueLimit::Packets(count) => count.saturating_mul(FULL_PACKET_BYTES),
         };
-        let queue_ns = match rate.queue {
-            QueueLimit::Time(time) => time.nanos(),
-            _ => time_ns(byte_ns, pace.queue_bytes),
+        pace.queue_ns = match rate.queue {
+            QueueLimit::Time(time) => time.nanos().min(QUEUE_MAX_NS),
+            _ => queue_ns(byte_ns, pace.queue_bytes),
         };
-        pace.queue_ns = queue_ns.min(QUEUE_MAX_NS);
         self.set(flags::QUEUE_ECN, rate.ecn);
     }
 
@@ -303,6 +309,11 @@ impl<'a> Builder<'a> {
             ..abi::Chance::default()
         }
     }
+}
+
+/// How long so many bytes may wait.
+fn queue_ns(byte_ns: u64, bytes: u64) -> u64 {
+    time_ns(byte_ns, bytes).min(QUEUE_MAX_NS)
 }
 
 fn time_ns(byte_ns: u64, bytes: u64) -> u64 {
@@ -500,6 +511,23 @@ phases:
         // Lost alone only: one in 1 + 1/p14.
         close(share("{model: state, p13: 0%, p31: 100%, p14: 25%}"), 0.2);
         close(share("{every: 8}"), 0.125);
+    }
+
+    #[test]
+    fn correlated_loss_stays_so_beside_a_delay_that_changes() {
+        let plans = plans(
+            "
+name: ramp
+phases:
+  - {for: 5s, rules: [{delay: 20ms, drop: {probability: 10%, correlation: 50%}}]}
+  - {for: 5s, ramp: true, rules: [{delay: 80ms, drop: {probability: 10%, correlation: 50%}}]}",
+        );
+        let drop = |plan: &Plan| plan.rules[0].spec.chances[fault::DROP].model;
+        assert_eq!(
+            plans.iter().map(drop).collect::<Vec<_>>(),
+            [model::MARKOV; 2]
+        );
+        assert_eq!(levels(&plans[1], 2_500).time_ns, 50_000_000);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use injector_common::{
 use super::models::Models;
 use crate::{
     profile::{Chance, Conditions, Interpolation, Loss, Rule},
-    units::DurationNs,
+    units::{DurationNs, Probability},
 };
 
 /// The values of a rule that can move on a straight line, at the beginning of a track.
@@ -37,10 +37,9 @@ pub(super) fn point(rule: &Rule) -> Point {
 }
 
 fn independent_odds(chance: Option<&Chance>) -> u64 {
-    match chance {
-        Some(Chance::Random { probability, .. }) => probability.odds_q32(),
-        _ => 0,
-    }
+    chance
+        .and_then(Chance::independent_probability)
+        .map_or(0, Probability::odds_q32)
 }
 
 /// The rule whose values move from those of one to those of another: it has the faults of both.

@@ -25,6 +25,17 @@ pub enum Chance {
 }
 
 impl Chance {
+    /// Returns the probability with which each packet is hit, if that is independent of the others.
+    pub fn independent_probability(&self) -> Option<Probability> {
+        match self {
+            Self::Random {
+                probability,
+                correlation: Probability::NEVER,
+            } => Some(*probability),
+            _ => None,
+        }
+    }
+
     /// Returns the chance of packets that are independent of each other.
     pub const fn independent(probability: Probability) -> Self {
         Self::Random {

@@ -5,7 +5,7 @@ use super::issue::Issue;
 use super::resolve::default_name;
 use super::yaml::FieldPath;
 use super::{Chance, Delay, Loss, Rate, Repeat, Rule, Timeline};
-use crate::units::{DurationNs, Probability};
+use crate::units::DurationNs;
 
 impl Timeline {
     /// Returns for each rule of a phase the rule whose values it moves from, if the phase ramps: the
@@ -184,7 +184,7 @@ fn chance_moves<T: PartialEq, R: PartialEq>(
 }
 
 fn is_independent(chance: &Chance) -> bool {
-    matches!(chance, Chance::Random { correlation, .. } if *correlation == Probability::NEVER)
+    chance.independent_probability().is_some()
 }
 
 /// Without jitter nothing is said of how delays are spread.
