@@ -107,9 +107,14 @@ impl Pair {
         Ok(backlog.and_then(|text| text.parse().ok()).unwrap_or(1000))
     }
 
-    /// Its devices.
+    /// Its devices, the far end last: that end's coming up gives the others their carrier. The kernel
+    /// tells those at once that are up already, any other up to a second later (`linkwatch_urgent_event`
+    /// in `net/core/link_watch.c`).
     fn devices(&self) -> impl Iterator<Item = &Link> {
-        [&self.near, &self.far].into_iter().chain(&self.splitter)
+        [&self.near]
+            .into_iter()
+            .chain(&self.splitter)
+            .chain([&self.far])
     }
 
     /// Brings all devices up.
