@@ -270,7 +270,7 @@ impl Matched<'_> {
             return PASS;
         };
         // SAFETY: as `scratch` says.
-        split.block = unsafe { *block };
+        unsafe { foresee::copy(block, &raw mut split.block) };
         split.first = first;
         split.now_ns = departure.now_ns;
         split.due_ns = departure.due_ns;

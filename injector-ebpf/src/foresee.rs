@@ -1,4 +1,9 @@
 //! What happens to a rule's packets, worked out 64 at a time.
+//!
+//! The global functions here are verified by themselves, before Linux 6.8 even where nothing calls them
+//! (`do_check_subprogs` in `kernel/bpf/verifier.c`). So each looks at the features that it is for.
+
+use core::ptr;
 
 use injector_common::{
     abi::{Block, FaultSpec, fault, features},
@@ -35,6 +40,17 @@ pub const AT_LAST: u32 = 1;
 #[inline(always)]
 pub fn scratch(place: u32) -> Option<*mut Block> {
     BLOCKS.get_ptr_mut(place)
+}
+
+/// Copies a block to another place.
+///
+/// # Safety
+///
+/// Both must be blocks, and not the same.
+#[inline(always)]
+pub unsafe fn copy(from: *const Block, to: *mut Block) {
+    // An assignment is a call of memmove, which the verifier follows byte by byte.
+    unsafe { ptr::copy_nonoverlapping(from, to, 1) };
 }
 
 /// Most blocks that are worked out to come to a packet's. Other processors may be working out those of
@@ -93,7 +109,7 @@ impl<'a> Rule<'a> {
         // SAFETY: as above.
         unsafe {
             let block = scratch(AT_LAST)?;
-            *block = *scratch(AT_FIRST)?;
+            copy(scratch(AT_FIRST)?, block);
             while forecast.add(&*block, first, first + count) {
                 blocks += 1;
                 if blocks == FORECAST_BLOCKS_MAX {
@@ -111,9 +127,9 @@ impl<'a> Rule<'a> {
         // SAFETY: as above.
         unsafe {
             let worked_on = scratch(AT_FIRST)?;
-            *worked_on = *block;
+            copy(block, worked_on);
             go_on(self.slot, AT_FIRST);
-            *block = *worked_on;
+            copy(worked_on, block);
         }
         Some(())
     }
@@ -147,9 +163,6 @@ impl<'a> Rule<'a> {
     /// The delay that packet `n` draws from the stream at `key`, in ns.
     #[inline(always)]
     pub fn delay_ns(&self, key: u64, n: u64) -> u64 {
-        if !globals::uses(features::DELAY) {
-            return 0;
-        }
         draw_delay(self.slot, key, n)
     }
 
@@ -187,6 +200,9 @@ extern "C" fn hits_in_block(slot: u32, fault: u32, odds: u64, number: u64, state
     let (Some(spec), Some(next)) = (FAULTS.get(slot), CHAIN_STATE.get_ptr_mut(0)) else {
         return 0;
     };
+    if fault as usize >= fault::COUNT && !globals::uses(features::CORRELATION) {
+        return 0;
+    }
     let tables = KernelTables { unknown: number };
     let hits = fate::hits(spec, fault as usize, odds, number, state, &tables);
     // SAFETY: per-CPU, and the programs run with softirqs off, so that none interrupts another.
@@ -199,6 +215,9 @@ extern "C" fn hits_in_block(slot: u32, fault: u32, odds: u64, number: u64, state
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn refresh(slot: u32) -> u32 {
+    if !globals::uses(features::TRACK) {
+        return 0;
+    }
     let (Some(spec), Some(block)) = (FAULTS.get(slot), scratch(AT_FIRST)) else {
         return 0;
     };
@@ -242,6 +261,9 @@ fn hits(slot: u32, fault: usize, odds: u64, number: u64, state: u64) -> Hits {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn draw_delay(slot: u32, key: u64, n: u64) -> u64 {
+    if !globals::uses(features::DELAY) {
+        return 0;
+    }
     match FAULTS.get(slot) {
         Some(spec) => fate::delay_ns(spec, &levels(spec), key, n, &KernelTables { unknown: n }),
         None => 0,
@@ -253,6 +275,9 @@ extern "C" fn draw_delay(slot: u32, key: u64, n: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn pass(slot: u32, now_ns: u64, packets: u64, kind: u64, delay_ns: u64) -> u32 {
+    if !globals::uses(features::PACE) {
+        return 0;
+    }
     let (Some(spec), Some(passage)) = (FAULTS.get(slot), PASSAGE.get_ptr_mut(0)) else {
         return 0;
     };
@@ -280,6 +305,9 @@ extern "C" fn pass(slot: u32, now_ns: u64, packets: u64, kind: u64, delay_ns: u6
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn next_opportunity(slot: u32, now_ns: u64) -> u64 {
+    if !globals::uses(features::OPPORTUNITIES) {
+        return 0;
+    }
     match link(slot) {
         Some(link) => link.next(now_ns, &KernelTables { unknown: now_ns }),
         None => 0,
@@ -290,6 +318,9 @@ extern "C" fn next_opportunity(slot: u32, now_ns: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn opportunity_ns(slot: u32, number: u64) -> u64 {
+    if !globals::uses(features::OPPORTUNITIES) {
+        return 0;
+    }
     match link(slot) {
         Some(link) => link.instant_ns(number, &KernelTables { unknown: number }),
         None => 0,
@@ -311,6 +342,9 @@ fn link(slot: u32) -> Option<Link<'static>> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn look_up_levels(slot: u32, now_ns: u64) -> u32 {
+    if !globals::uses(features::TRACK) {
+        return 0;
+    }
     let (Some(spec), Some(levels)) = (FAULTS.get(slot), LEVELS.get_ptr_mut(0)) else {
         return 0;
     };
@@ -325,5 +359,8 @@ extern "C" fn look_up_levels(slot: u32, now_ns: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn keep_apart(hits: u64, begin: u64, gap: u64, from: u64) -> u64 {
+    if !globals::uses(features::REORDER) {
+        return hits;
+    }
     chance::keep_apart(hits, begin, gap, from, &KernelTables { unknown: begin })
 }
