@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::stats;
+
 /// How long something may take that usually takes no time, on an emulated CPU too.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -14,6 +16,19 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn alone() -> impl Drop {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How late what waits for a moment may come, in one case of several: a millisecond, which is plenty where
+/// there is a processor to run on, and four times what a sleep takes too long on this one as it is now.
+pub fn late_max() -> Duration {
+    const SLEEPS: usize = 32;
+    const MS: Duration = Duration::from_millis(1);
+    let oversleep = (0..SLEEPS).map(|_| {
+        let begin = Instant::now();
+        thread::sleep(MS);
+        begin.elapsed() - MS
+    });
+    MS + 4 * stats::median(oversleep)
 }
 
 /// Waits until `condition` holds; `false` when it still does not after `limit`.

@@ -15,10 +15,7 @@ use injector_common::{
     pace::{self, Train},
 };
 
-use crate::{stats, udp::Report};
-
-/// What a packet may take on an emulated CPU, beside its delay.
-const LATE_MAX: Duration = Duration::from_millis(1);
+use crate::{clock, stats, udp::Report};
 
 /// The plan of a profile, which must name its seed.
 #[track_caller]
@@ -152,7 +149,7 @@ impl Oracle {
     }
 
     /// Asserts that each datagram was under way for as long as was foretold: never shorter, and longer
-    /// by less than a millisecond in one case of four.
+    /// by less than [`clock::late_max`] in one case of four.
     #[track_caller]
     pub fn assert_delays(&self, report: &Report) {
         let mut lateness = Vec::new();
@@ -164,10 +161,10 @@ impl Oracle {
             );
             lateness.push(delay - expected);
         }
-        let lateness = stats::quartile(lateness);
+        let (lateness, late_max) = (stats::quartile(lateness), clock::late_max());
         assert!(
-            lateness < LATE_MAX,
-            "{lateness:?} late, three in four of them"
+            lateness < late_max,
+            "{lateness:?} late, three in four of them, and not {late_max:?}"
         );
     }
 }

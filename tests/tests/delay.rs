@@ -41,7 +41,7 @@ fn a_round_trip_takes_as_long_as_under_netem() {
         assert_eq!(report.errors, Vec::<String>::new(), "{family:?}");
         let (ours, theirs) = (report.quartile(), reference.quartile());
         assert!(
-            ours.abs_diff(theirs) < MS,
+            ours.abs_diff(theirs) < clock::late_max(),
             "{family:?}: {ours:?}, by netem {theirs:?}"
         );
         assert!(ours >= 50 * MS, "{family:?}: {ours:?}");
@@ -65,7 +65,8 @@ fn both_directions_add_up_in_a_round_trip() {
 
     assert_eq!(report.replies.len(), 100);
     let time = report.quartile();
-    assert!(time >= 40 * MS && time < 42 * MS, "{time:?}");
+    let expected = 40 * MS..40 * MS + 2 * clock::late_max();
+    assert!(expected.contains(&time), "{time:?}");
 }
 
 #[test]
@@ -221,7 +222,8 @@ rules: [{match: {protocol: udp}, delay: 20ms}]";
         assert_eq!(end.achieved().only().delayed, 2 * COUNT, "{family:?}");
         end.achieved().assert_clean();
         let delay = stats::quartile(report.delays().into_iter().map(|(_, delay)| delay));
-        assert!(delay >= 20 * MS && delay < 25 * MS, "{family:?}: {delay:?}");
+        let expected = 20 * MS..20 * MS + clock::late_max();
+        assert!(expected.contains(&delay), "{family:?}: {delay:?}");
     }
 }
 
@@ -244,7 +246,8 @@ fn jumbo_packets_are_delayed_whole() {
 
     assert_eq!((report.lost(), report.damaged()), (BTreeSet::new(), 0));
     let delay = stats::quartile(report.delays().into_iter().map(|(_, delay)| delay));
-    assert!(delay >= 20 * MS && delay < 25 * MS, "{delay:?}");
+    let expected = 20 * MS..20 * MS + clock::late_max();
+    assert!(expected.contains(&delay), "{delay:?}");
     stream.assert_intact(BYTES);
 }
 
@@ -312,8 +315,8 @@ fn arriving_echoes_and_streams_are_delayed() {
         let report = echoes.send(&lab.a, &lab.b);
         assert_eq!(report.replies.len(), 60, "{family:?}");
         let time = report.quartile();
-        let bounds = Duration::from_millis(30)..Duration::from_millis(35);
-        assert!(bounds.contains(&time), "{family:?}: {time:?}");
+        let expected = 30 * MS..30 * MS + 2 * clock::late_max();
+        assert!(expected.contains(&time), "{family:?}: {time:?}");
         Transfer::new(BYTES)
             .family(family)
             .send(&lab.a, &lab.b)
@@ -371,9 +374,6 @@ rules: [{match: {protocol: udp}, duplicate: 50%, delay: {time: 40ms, jitter: 20m
         }
     }
     let error = stats::quartile(errors);
-    assert!(
-        error < Duration::from_millis(1),
-        "copies are {error:?} late"
-    );
+    assert!(error < clock::late_max(), "copies are {error:?} late");
     end.achieved().assert_clean();
 }

@@ -119,11 +119,9 @@ fn delay_works(from: &Host, to: &Host, target: &Host, direction: &str, times: u3
         let report = echoes.send(from, to);
         let what = format!("{} {direction} {family:?}", target.device);
         assert_eq!(report.replies.len(), 50, "{what}");
-        let (time, expected) = (report.quartile(), 20 * times * MS);
-        assert!(
-            time >= expected && time < expected + 10 * MS,
-            "{what}: {time:?}"
-        );
+        let (time, least) = (report.quartile(), 20 * times * MS);
+        let expected = least..least + 5 * MS + 2 * clock::late_max();
+        assert!(expected.contains(&time), "{what}: {time:?}");
         Transfer::new(1 << 20)
             .family(family)
             .send(from, to)

@@ -20,8 +20,6 @@ const MS: Duration = Duration::from_millis(1);
 const HEADERS: usize = 14 + 20 + 8;
 /// Datagrams that make packets of 1442 bytes on the wire.
 const LEN: usize = 1400;
-/// What a packet may take on an emulated CPU, beside its wait.
-const LATE_MAX: Duration = MS;
 
 /// How long so many bytes take.
 fn transmission(bytes: usize, bits_per_second: f64) -> Duration {
@@ -33,7 +31,7 @@ fn profile(faults: &str) -> String {
 }
 
 /// Asserts that packets came in order, and each when it was let pass: never before, and later by less than
-/// a millisecond in one case of ten. Where one keeps the others waiting, all are as late as it was.
+/// [`clock::late_max`] in one case of ten. Where one keeps the others waiting, all are as late as it was.
 #[track_caller]
 fn assert_passed(what: &str, report: &Report, passed: &[Instant]) {
     const LATE_TOGETHER_MAX: Duration = Duration::from_millis(20);
@@ -54,7 +52,7 @@ fn assert_passed(what: &str, report: &Report, passed: &[Instant]) {
     let together = *lateness.iter().min().expect("packets");
     let late = stats::decile(lateness) - together;
     eprintln!("{what}: {late:?} late, one in ten of them, all together {together:?}");
-    assert!(late < LATE_MAX, "{what}: {late:?} late");
+    assert!(late < clock::late_max(), "{what}: {late:?} late");
     assert!(together < LATE_TOGETHER_MAX, "{what}: {together:?} late");
 }
 
@@ -193,7 +191,7 @@ fn assert_full(
     let Reverse(long) = stats::decile(delays.into_iter().map(Reverse));
     eprintln!("{what}: delayed by {short:?} to {long:?}, the limit being {limit:?}");
     assert!(long >= limit - takes, "{what}: never longer than {long:?}");
-    let bound = limit + takes + LATE_MAX;
+    let bound = limit + takes + clock::late_max();
     assert!(short < bound, "{what}: never shorter than {short:?}");
 }
 
