@@ -49,7 +49,7 @@ pub use self::fault::{
 };
 pub use self::files::RECORDED_LINES_MAX;
 pub use self::guard::SIZE_MAX;
-pub use self::load::{file_of, load, parse, read, read_stdin};
+pub use self::load::{Source, file_of, load, parse, read};
 pub use self::queue::QueueLimit;
 pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
 pub use self::shape::{LIST_MAX, PHASES_MAX, RULES_MAX};

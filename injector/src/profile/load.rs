@@ -1,7 +1,7 @@
 //! From a file, a pipe or a name to a profile.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::conflict::Conflict;
 use super::error::Diagnostic;
@@ -15,21 +15,95 @@ use super::{Profile, ProfileError, builtin, guard};
 /// What standard input is called in errors, as on the command line.
 const STDIN: &str = "-";
 
-/// Reads the profile that a command line names: `-` is standard input, and what is no file (see
-/// [`file_of`]) is the name of a built-in profile.
+/// The text of a profile, and where it is from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What errors call it.
+    name: String,
+    /// Where the files that it names are looked for.
+    directory: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads what a command line names: `-` is standard input, and what is no file (see [`file_of`]) is
+    /// the name of a built-in profile.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProfileError`].
+    pub fn open(argument: &str) -> Result<Self, ProfileError> {
+        if argument == STDIN {
+            let bytes = file::read_at_most(io::stdin().lock(), guard::SIZE_MAX);
+            return Self::new(Path::new(""), STDIN, bytes);
+        }
+        if let Some(path) = file_of(argument) {
+            return Self::file(path);
+        }
+        let builtin = builtin::find(argument)?;
+        Self::new(Path::new(""), builtin.name, Ok(builtin.text.into()))
+    }
+
+    /// Reads a regular file of at most [`guard::SIZE_MAX`] bytes.
+    fn file(path: &Path) -> Result<Self, ProfileError> {
+        let name = path.display().to_string();
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Self::new(directory, &name, file::read(path, guard::SIZE_MAX))
+    }
+
+    /// What somebody else has read from standard input.
+    pub fn of_stdin(text: String) -> Self {
+        Self {
+            name: STDIN.into(),
+            directory: PathBuf::new(),
+            text,
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the text says.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError::Invalid`], with the place.
+    pub fn parse(&self) -> Result<Profile, ProfileError> {
+        parse_in(&self.directory, &self.name, &self.text)
+    }
+
+    fn new(
+        directory: &Path,
+        name: &str,
+        bytes: Result<Vec<u8>, FileError>,
+    ) -> Result<Self, ProfileError> {
+        let file = name.to_owned();
+        let bytes = bytes.map_err(|error| match error {
+            FileError::Io(source) => ProfileError::Unreadable { name: file, source },
+            FileError::NotAFile(found) => ProfileError::NotAFile { name: file, found },
+            FileError::TooLarge => refused(name, "", guard::too_large(), None),
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let offset = error.utf8_error().valid_up_to();
+            not_utf8(name, error.as_bytes(), offset)
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            text,
+        })
+    }
+}
+
+/// Reads the profile that a command line names.
 ///
 /// # Errors
 ///
 /// See [`ProfileError`].
 pub fn load(argument: &str) -> Result<Profile, ProfileError> {
-    if argument == STDIN {
-        return read_stdin();
-    }
-    if let Some(path) = file_of(argument) {
-        return read(path);
-    }
-    let builtin = builtin::find(argument)?;
-    parse(builtin.name, builtin.text)
+    Source::open(argument)?.parse()
 }
 
 /// The file that a command line names: a path that leads to a file, contains a `/`, or ends in
@@ -54,37 +128,7 @@ pub fn file_of(argument: &str) -> Option<&Path> {
 ///
 /// See [`ProfileError`].
 pub fn read(path: &Path) -> Result<Profile, ProfileError> {
-    let name = path.display().to_string();
-    let directory = path.parent().unwrap_or(Path::new(""));
-    parse_bytes(directory, &name, file::read(path, guard::SIZE_MAX))
-}
-
-/// Reads a profile from standard input, up to [`guard::SIZE_MAX`] bytes. The files that it names are
-/// looked for from the current directory.
-///
-/// # Errors
-///
-/// See [`ProfileError`].
-pub fn read_stdin() -> Result<Profile, ProfileError> {
-    let bytes = file::read_at_most(io::stdin().lock(), guard::SIZE_MAX);
-    parse_bytes(Path::new(""), STDIN, bytes)
-}
-
-fn parse_bytes(
-    directory: &Path,
-    name: &str,
-    bytes: Result<Vec<u8>, FileError>,
-) -> Result<Profile, ProfileError> {
-    let file = name.to_owned();
-    let bytes = bytes.map_err(|error| match error {
-        FileError::Io(source) => ProfileError::Unreadable { name: file, source },
-        FileError::NotAFile(found) => ProfileError::NotAFile { name: file, found },
-        FileError::TooLarge => refused(name, "", guard::too_large(), None),
-    })?;
-    match str::from_utf8(&bytes) {
-        Ok(text) => parse_in(directory, name, text),
-        Err(error) => Err(not_utf8(name, &bytes, error.valid_up_to())),
-    }
+    Source::file(path)?.parse()
 }
 
 fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> ProfileError {
