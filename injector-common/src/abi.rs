@@ -53,10 +53,10 @@ pub const fn table(generation: u32, direction: u32) -> u32 {
 
 /// Index in [`maps::CONTROL`]: the boot-time instant, in ns, after which nothing is lifted any more.
 pub const DEADLINE: u32 = 0;
-/// Index in [`maps::CONTROL`]: not 0 where the faults have ended, and packets are lifted only to
-/// stay behind those before them.
-pub const DRAINING: u32 = 1;
-
+/// Index in [`maps::CONTROL`]: the boot-time instant, in ns, at which the faults end; 0 where they have
+/// ended, [`u64::MAX`] where nobody knows. From then on packets are lifted only to follow those that are
+/// still held.
+pub const END: u32 = 1;
 /// Index in [`maps::CONTROL`] of the instant, on the monotonic clock in ns, from which on the rules of a
 /// generation have been in force: the first of as many as there are [`GENERATIONS`].
 pub const BEGIN: u32 = 2;
@@ -94,7 +94,7 @@ pub mod maps {
     /// `Array<Split>`: a ring of [`globals::SPLITS_MASK`](super::globals::SPLITS_MASK) + 1 elements
     /// for each processor.
     pub const SPLITS: &str = "SPLITS";
-    /// `Array<u64>`: [`DEADLINE`](super::DEADLINE), [`DRAINING`](super::DRAINING) and
+    /// `Array<u64>`: [`DEADLINE`](super::DEADLINE), [`END`](super::END) and
     /// [`BEGIN`](super::BEGIN).
     pub const CONTROL: &str = "CONTROL";
 }

@@ -14,7 +14,7 @@ use crate::{
     foresee::{self, AT_FIRST, AT_LAST, Rule},
     globals,
     maps::FAULTS,
-    record::{self, Ahead, Taken},
+    record::{self, Ahead, Lease, Taken},
     skb::{PASS, Skb},
 };
 
@@ -77,7 +77,8 @@ extern "C" fn divert_packet(ctx: *mut __sk_buff, slot: u32, direction: u32) -> i
     if direction == abi::INGRESS && globals::xdp_decides(spec, skb.len()) {
         return PASS;
     }
-    if record::lapsed() {
+    let lease = record::lease();
+    if lease == Lease::Lapsed {
         record::path(|counters| counters.lapsed += 1);
         return PASS;
     }
@@ -87,7 +88,7 @@ extern "C" fn divert_packet(ctx: *mut __sk_buff, slot: u32, direction: u32) -> i
         direction,
         packets: skb.wire_packets(),
     };
-    if record::draining() {
+    if lease == Lease::Over {
         return matched.follow();
     }
     let bytes = u64::from(skb.len());

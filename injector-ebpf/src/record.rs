@@ -269,37 +269,46 @@ pub fn split_at(place: u32) -> Option<&'static mut Split> {
         .map(|split| unsafe { &mut *split })
 }
 
-/// Whether the loader has let its lease run out: it was killed, is stopped or hangs.
+/// Whether the faults are in force.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// They are.
+    Valid,
+    /// They have ended: packets only follow those that are still held.
+    Over,
+    /// The loader has let its lease run out: it was killed, is stopped or hangs.
+    Lapsed,
+}
+
+/// Whether the faults are in force at present.
 ///
-/// Reading that clock takes longer than all the rest that XDP does to drop a packet, and so it is
-/// read once in a tick of each processor.
+/// Reading the clock takes longer than all the rest that XDP does to drop a packet, and so it is
+/// read once in a tick of each processor. That the loader has ended them is seen at once.
 #[inline(always)]
-pub fn lapsed() -> bool {
-    // SAFETY: the helper only reads a counter.
-    let tick = unsafe { bpf_jiffies64() };
-    let Some(valid_in) = LEASE_VALID_IN.get_ptr_mut(0) else {
-        return true;
+pub fn lease() -> Lease {
+    let (Some(deadline), Some(end)) = (CONTROL.get(abi::DEADLINE), CONTROL.get(abi::END)) else {
+        return Lease::Lapsed;
     };
-    // SAFETY: per-CPU, as in `rule`.
+    let Some(valid_in) = LEASE_VALID_IN.get_ptr_mut(0) else {
+        return Lease::Lapsed;
+    };
+    // SAFETY: the element is per-CPU, as in `rule`; the helpers only read a counter and the clock, which
+    // counts while the machine is suspended.
     unsafe {
-        if *valid_in == tick {
-            return false;
+        let tick = bpf_jiffies64();
+        if *valid_in == tick && *end != 0 {
+            return Lease::Valid;
         }
-        if has_lapsed() {
-            return true;
+        let now_ns = bpf_ktime_get_boot_ns();
+        if *deadline < now_ns {
+            return Lease::Lapsed;
+        }
+        if *end <= now_ns {
+            return Lease::Over;
         }
         *valid_in = tick;
     }
-    false
-}
-
-#[inline(always)]
-fn has_lapsed() -> bool {
-    match CONTROL.get(abi::DEADLINE) {
-        // SAFETY: the helper only reads the clock. It counts while the machine is suspended.
-        Some(deadline) => *deadline < unsafe { bpf_ktime_get_boot_ns() },
-        None => true,
-    }
+    Lease::Valid
 }
 
 /// When a track began: when the rules that it is one of came into force.
@@ -313,12 +322,4 @@ pub fn begin_ns(track: &Track) -> u64 {
 pub fn monotonic_ns() -> u64 {
     // SAFETY: the helper only reads the clock.
     unsafe { bpf_ktime_get_ns() }
-}
-
-/// Whether the faults have ended.
-#[inline(always)]
-pub fn draining() -> bool {
-    CONTROL
-        .get(abi::DRAINING)
-        .is_some_and(|draining| *draining != 0)
 }

@@ -15,7 +15,7 @@ use crate::{
     frame::Frame,
     globals,
     maps::FAULTS,
-    record,
+    record::{self, Lease},
 };
 
 /// Drops or passes. What is no rule's, or not only a drop's, is left to the tc hook, which counts
@@ -33,7 +33,7 @@ fn is_dropped(ctx: &XdpContext) -> Option<bool> {
     let slot = classify::find_rule(&frame(ctx), false, INGRESS).ok()??;
     let spec = FAULTS.get(slot)?;
     let frame_len = frame(ctx).len();
-    if !globals::xdp_decides(spec, frame_len as u32) || record::lapsed() || record::draining() {
+    if !globals::xdp_decides(spec, frame_len as u32) || record::lease() != Lease::Valid {
         return None;
     }
     let dropped = spec.drops_all() || is_hit(slot, spec)?;

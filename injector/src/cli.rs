@@ -1,11 +1,11 @@
 //! The command line: types only.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    datapath::{AttachPolicy, Netns, XdpPolicy},
+    datapath::{AttachPolicy, Netns, XdpPolicy, control::Lapse},
     profile::{Direction, Distribution},
     units::{Bandwidth, DurationNs, Probability},
 };
@@ -34,6 +34,7 @@ Examples:
   injector demo                                         see it work, on a private pair of namespaces
   injector run -i eth0 --delay 80ms --drop 1% --for 60s degrade an interface for a minute
   injector run flaky.yaml -i eth0 -- cargo test         run a test over a bad network
+  injector apply flaky.yaml -i eth0 --for 10m           the same in the background
   injector doctor -i eth0                               can this machine do it?
 
 Exit codes: 0 ok, 1 bug, 2 usage, 3 profile invalid, 4 not permitted or not supported,
@@ -80,6 +81,11 @@ pub enum When {
 pub enum Command {
     /// Inject faults until Ctrl-C, or for as long as a command runs
     Run(Run),
+    /// Inject faults in the background, or swap those that are
+    Apply(Apply),
+    /// Hold faults for `apply`
+    #[command(hide = true)]
+    Hold,
     /// Validate profiles, without privileges
     Check(Check),
     /// Show what `run` would do, without doing it
@@ -110,23 +116,9 @@ Examples:
   injector run -i eth0 --rate 20mbit --delay 40ms --reorder 2%
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
 pub struct Run {
-    /// A file, `-` for standard input, or the name of a built-in profile
-    pub profile: Option<String>,
-    /// The interface
-    #[arg(long, short, value_name = "DEV")]
-    pub interface: String,
-    /// End after this time
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub duration: Option<std::time::Duration>,
-    /// Start with this phase of the profile
-    #[arg(long, value_name = "NAME", conflicts_with = "start_at")]
-    pub phase: Option<String>,
-    /// Start as if the profile's phases had been played for this time
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub start_at: Option<std::time::Duration>,
-    /// Override the profile's seed
-    #[arg(long)]
-    pub seed: Option<u64>,
+    /// What to inject, and where
+    #[command(flatten)]
+    pub faults: Faults,
     /// Swap the rules when the file is saved; an invalid profile leaves the old one in force, and
     /// one with phases is refused
     #[arg(long, requires = "profile")]
@@ -134,15 +126,70 @@ pub struct Run {
     /// Print the plan, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Run this command; the faults last as long, and its exit status is the exit status
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Inject faults in the background, or swap those that are
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Returns when the faults are in force. A process in the background holds them; they end with it, with
+`injector clear -i DEV`, after `--for`, or when the profile's phases are over. Where faults are in the
+background already, their rules are swapped, all at once: no packet meets both, and none the old ones
+after the return. --attach, --xdp and --lapse stay as they are then; --replace starts anew.
+
+Examples:
+  injector apply flaky.yaml -i eth0
+  injector apply handover -i eth0 --for 10m
+  injector apply -i eth0 --delay 80ms --drop 1%
+  injector clear -i eth0")]
+pub struct Apply {
+    /// What to inject, and where
+    #[command(flatten)]
+    pub faults: Faults,
+}
+
+/// What to inject, and where.
+#[derive(Clone, Debug, Args)]
+pub struct Faults {
+    /// A file, `-` for standard input, or the name of a built-in profile
+    pub profile: Option<String>,
+    /// The interface
+    #[arg(long, short, value_name = "DEV")]
+    pub interface: String,
+    /// End after this time, also if this process is stopped or killed
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Start with this phase of the profile
+    #[arg(long, value_name = "NAME", conflicts_with = "start_at")]
+    pub phase: Option<String>,
+    /// Start as if the profile's phases had been played for this time
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub start_at: Option<Duration>,
+    /// Override the profile's seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// End the run that has the interface, if there is one, and take its place
+    #[arg(long)]
+    pub replace: bool,
+    /// Append a line to this file when faults start, change and end; else the systemd journal has them
+    #[arg(long, value_name = "FILE")]
+    pub audit: Option<PathBuf>,
     /// A one-rule profile from flags
     #[command(flatten)]
     pub quick: Quick,
     /// How to attach
     #[command(flatten)]
     pub attach: Attach,
-    /// Run this command; the faults last as long, and its exit status is the exit status
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    /// End the faults when the process that holds them has not been heard for this time: 500ms to 1m
+    #[arg(
+        long,
+        default_value = "5s",
+        value_name = "TIME",
+        help_heading = "Attaching"
+    )]
+    pub lapse: Lapse,
 }
 
 /// A one-rule profile from flags.
@@ -260,7 +307,7 @@ pub struct Clear {
     /// Only this interface
     #[arg(long, short, value_name = "DEV", required_unless_present = "all")]
     pub interface: Option<String>,
-    /// Every interface of the namespace
+    /// Every interface: of the namespace that --netns names, or else of all namespaces of the machine
     #[arg(long, conflicts_with = "interface")]
     pub all: bool,
 }

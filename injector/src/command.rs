@@ -1,9 +1,12 @@
 //! The commands: composition of the stages, one file each.
 
+mod apply;
 mod check;
 mod clear;
+mod control;
 mod demo;
 mod doctor;
+mod hold;
 mod plan;
 mod predict;
 mod profiles;
@@ -35,6 +38,8 @@ pub fn execute(cli: Cli) -> ExitCode {
     let global = cli.global;
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args, &global),
+        Command::Apply(args) => apply::apply(&args, &global),
+        Command::Hold => hold::hold(),
         Command::Check(args) => check::check(&args, &global),
         Command::Plan(args) => plan::plan(&args, &global),
         Command::Predict(args) => predict::predict(&args, &global),

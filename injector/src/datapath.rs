@@ -6,12 +6,13 @@
 mod attach;
 pub mod capability;
 pub mod clear;
-mod control;
+pub mod control;
 pub mod counters;
 mod error;
 mod ethtool;
 pub mod journal;
 mod loader;
+pub mod namespaces;
 pub mod netlink;
 pub mod netns;
 pub mod object;

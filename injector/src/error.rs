@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{datapath, plan::PlanError, profile::ProfileError};
 
 /// The exit codes of the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Code {
     /// Done.
@@ -27,7 +30,7 @@ pub enum Code {
 }
 
 /// A failure, ready to be shown.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The exit code.
     pub code: Code,
@@ -92,9 +95,10 @@ impl From<datapath::Error> for Failure {
         use datapath::Error;
         let code = match &error {
             Error::NoDevice { .. } | Error::NoNetns { .. } => Code::Conflict,
-            Error::Busy { .. } | Error::ForeignXdp { .. } | Error::Unprepared { .. } => {
-                Code::Conflict
-            }
+            Error::Busy { .. }
+            | Error::ForeignXdp { .. }
+            | Error::UnknownRecord { .. }
+            | Error::Unprepared { .. } => Code::Conflict,
             Error::UnsupportedLink { .. } | Error::NotPermitted { .. } | Error::NoFq => {
                 Code::Unsupported
             }

@@ -1,5 +1,6 @@
 //! What a run did, for people and for programs. Reads, never changes.
 
+pub mod audit;
 pub mod format;
 pub mod live;
 pub mod report;

@@ -34,8 +34,10 @@ pub fn load(text: &str, seed: u64, xdp: XdpMode) -> Result<(Plan, Ebpf), String>
     let control = ebpf.map_mut(maps::CONTROL).ok_or("no map for the lease")?;
     let mut control: Array<&mut MapData, u64> =
         Array::try_from(control).map_err(|error| error.to_string())?;
-    control
-        .set(abi::DEADLINE, u64::MAX, 0)
-        .map_err(|error| error.to_string())?;
+    for limit in [abi::DEADLINE, abi::END] {
+        control
+            .set(limit, u64::MAX, 0)
+            .map_err(|error| error.to_string())?;
+    }
     Ok((plan, ebpf))
 }

@@ -7,8 +7,9 @@ use crate::{
     cli::{Clear, Global},
     datapath::{
         capability,
-        clear::{self, Cleared},
+        clear::{self, Cleared, ClearedAll},
     },
+    error::{Code, Failure},
 };
 
 #[derive(Serialize)]
@@ -19,36 +20,52 @@ struct Answer {
 
 pub(super) fn clear(args: &Clear, global: &Global) -> Outcome {
     capability::require_for_run()?;
-    let cleared = clear::clear(&global.netns(), args.interface.as_deref())?;
+    let everywhere = args.all && global.netns.is_none();
+    let ClearedAll { cleared, failures } = if everywhere {
+        clear::clear_all(&global.netns())?
+    } else {
+        let cleared = clear::clear(&global.netns(), args.interface.as_deref())?;
+        ClearedAll {
+            cleared,
+            failures: Vec::new(),
+        }
+    };
     if global.json {
         print_json(&Answer {
             schema: "injector.clear/v1",
             cleared,
         })?;
-        return Ok(0);
+    } else if !global.quiet {
+        print(&text(&cleared, everywhere))?;
     }
-    if global.quiet {
-        return Ok(0);
+    if failures.is_empty() {
+        return Ok(Code::Ok as u8);
     }
-    if cleared.is_empty() {
-        return print("nothing to clear\n");
-    }
-    print(&cleared.iter().map(line).collect::<String>())
+    let message = format!("not everything was cleared: {}", failures.join("; "));
+    Err(Failure::new(Code::Refused, message).hint("the rest is as it was"))
 }
 
-fn line(cleared: &Cleared) -> String {
-    let mut parts = Vec::new();
-    if let Some(pid) = cleared.stopped_pid {
-        parts.push(format!("stopped pid {pid}"));
+fn text(cleared: &[Cleared], everywhere: bool) -> String {
+    if cleared.is_empty() {
+        return "nothing to clear\n".into();
     }
-    parts.extend(
-        cleared
-            .undone
-            .iter()
-            .map(|undone| format!("removed {undone}")),
-    );
+    cleared.iter().map(|c| line(c, everywhere)).collect()
+}
+
+fn line(cleared: &Cleared, with_netns: bool) -> String {
+    let stopped = cleared.stopped_pid.map(|pid| format!("stopped pid {pid}"));
+    let undone = cleared
+        .undone
+        .iter()
+        .map(|undone| format!("removed {undone}"));
+    let kept = cleared.kept.iter().map(|kept| format!("left {kept}"));
+    let mut parts: Vec<_> = stopped.into_iter().chain(undone).chain(kept).collect();
     if parts.is_empty() {
         parts.push("nothing was left".into());
     }
-    format!("{}: {}\n", cleared.device, parts.join(", "))
+    let place = match with_netns {
+        true => format!(" (net:[{}])", cleared.netns),
+        false => String::new(),
+    };
+    format!("{}{place}: {}\n", cleared.device, parts.join(", "))
 }

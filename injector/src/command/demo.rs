@@ -28,7 +28,7 @@ use crate::{
         journal::{self, RecordedRule},
         netlink::Netlink,
         private_path::{self, DEVICE, End, PrivatePath},
-        probe, session,
+        probe,
         undo::ALIAS_PREFIX,
     },
     error::{Code, Failure},
@@ -208,8 +208,9 @@ impl Show<'_> {
         let measured = thread::scope(|scope| {
             let measuring = scope.spawn(|| measure::measure(setting, "under the faults", progress));
             let mut steps: u128 = 0;
+            let renewal = session.renewal();
             while !measuring.is_finished() {
-                if steps.is_multiple_of(session::RENEWAL.as_millis() / STEP.as_millis()) {
+                if steps.is_multiple_of(renewal.as_millis() / STEP.as_millis()) {
                     session.renew()?;
                 }
                 steps += 1;
@@ -259,7 +260,7 @@ fn leftovers(netns: &Netns) -> Result<Vec<String>, Failure> {
         .chain(device.tcx.into_iter().flatten());
     left.extend(programs.map(|program| format!("program {} on {}", program.name, program.hook)));
     left.extend(device.xdp.map(|xdp| format!("XDP program {}", xdp.id)));
-    let records = journal::records(netns.id()?);
+    let records = journal::records(netns.id()?)?;
     left.extend(
         records
             .iter()

@@ -1,166 +1,134 @@
 //! `injector run`
 
 mod child;
+mod event;
 mod phases;
 mod play;
+mod prepare;
 mod signals;
 mod watch;
 
-use std::time::Duration;
-
-use serde::Serialize;
-
-use self::{
-    phases::Phases,
-    play::{Ending, Played, Player},
-    signals::{Signals, Told},
-    watch::Watch,
+pub(super) use self::{
+    play::{Influences, Player, Wish},
+    prepare::{Chosen, Prepared},
+    signals::Signals,
 };
-use super::{Outcome, load_profile, plan, print_json_line, quick, work_out};
+
+use std::sync::Once;
+
+use self::{event::Event, play::Ending, signals::Told, watch::Watch};
+use super::{Outcome, plan, print_json_line};
 use crate::{
-    cli::{Global, Run},
-    datapath::{Attached, Options, Session, session::Last},
+    cli::{Faults, Global, Run},
+    datapath::{Options, Session, clear},
     error::{Code, Failure},
     observe::{
+        audit::{Audit, Who},
         format,
         report::{self, Achieved},
     },
-    plan::{Needs, Plan, Schedule},
-    profile::Profile,
+    plan::Needs,
 };
-
-/// One line of the JSON stream.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Event<'a> {
-    /// The faults are in force.
-    Started {
-        schema: &'static str,
-        profile: &'a str,
-        seed: u64,
-        device: &'a str,
-        ifindex: u32,
-        attached: &'a [Attached],
-    },
-    /// A phase is in force.
-    Phase {
-        elapsed_ms: u64,
-        phase: &'a str,
-        /// Counting from 1.
-        repetition: u64,
-        /// How long after its time.
-        late_us: u64,
-    },
-    /// The counters, once a second; in a profile with phases, since the present one began.
-    Counters {
-        elapsed_ms: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        phase: Option<&'a str>,
-        #[serde(flatten)]
-        achieved: &'a Achieved,
-    },
-    /// Other rules are in force, since the file was saved.
-    Reloaded {
-        elapsed_ms: u64,
-        profile: &'a str,
-        seed: u64,
-        /// What the former rules had achieved.
-        former: &'a Achieved,
-    },
-    /// Everything is undone.
-    Ended {
-        reason: &'static str,
-        elapsed_ms: u64,
-        #[serde(flatten)]
-        achieved: &'a Achieved,
-    },
-}
 
 pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let faults = &args.faults;
     // Before the file is read, so that no change of it is missed.
-    let watch = match &args.profile {
+    let watch = match &faults.profile {
         Some(profile) if args.watch => Some(Watch::new(profile, &runtime)?),
         _ => None,
     };
-    let profile = choose_profile(args, global)?;
-    let schedule = phases::schedule(&profile, args)?;
-    let plans = work_out(&profile, args.seed)?;
+    let chosen = Chosen::new(faults, global)?;
+    if args.watch {
+        play::require_steady(&chosen.profile)?;
+    }
+    let prepared = Prepared::new(chosen, faults.seed, faults)?;
     let needs = if args.watch {
         Needs::ANY
     } else {
-        Needs::of(&plans)
+        Needs::of(&prepared.plans)
     };
-    let options = Options {
-        attach: args.attach.attach,
-        xdp: args.attach.xdp,
-        elapsed: schedule.as_ref().map_or(Duration::ZERO, Schedule::elapsed),
-    };
+    let options = prepared.options(faults);
     if args.dry_run {
-        return plan::show(&plans, &needs, &args.interface, options, global);
+        return plan::show(&prepared.plans, &needs, &faults.interface, options, global);
     }
     if global.verbose {
-        plan::say(&plans, &needs, &args.interface, options, global)?;
+        plan::say(&prepared.plans, &needs, &faults.interface, options, global)?;
     }
-    let mut signals = Signals::install(&runtime)?;
-    let phases = schedule.map(|schedule| Phases::new(&plans, schedule));
-    let plan = &plans[phases.as_ref().map_or(0, Phases::index)];
-    let session = Session::start(&global.netns(), &args.interface, plan, needs, options)?;
-    plans
-        .iter()
-        .try_for_each(|plan| session.require_room(plan))?;
-    let ends_by_itself = phases
-        .as_ref()
-        .is_some_and(|phases| phases.total().is_some());
-    announce(plan, ends_by_itself, args, &session, global)?;
-    let player = Player { args, global };
-    let Played {
-        session,
-        mut ending,
-        command,
-        phases,
-    } = runtime.block_on(player.play(session, phases, &mut signals, watch))?;
-    let reason = ending.reason();
-    let rules = session.rules().to_vec();
-    let last = stop(session, &signals, global)?;
-    runtime.block_on(play::end_command(command, &mut ending))?;
-    let achieved = match phases {
-        Some(phases) => phases.achieved(&last),
-        None => Achieved::of_ended(&rules, &last.in_force),
+    let audit = open_audit(faults, Who::this_process())?;
+    let mut influences = Influences {
+        signals: Signals::install(&runtime)?,
+        watch,
+        command: None,
+        wishes: None,
     };
+    let session = begin_session(&prepared, needs, options, faults, global)?;
+    let mut player = Player::begin(session, prepared, faults, audit, global)?;
+    announce(&player, args, global)?;
+    let played = runtime.block_on(async {
+        influences.command = child::spawn(&args.command, &global.netns())?;
+        player.play(&mut influences).await
+    });
+    let mut ending = match played {
+        Ok(ending) => ending,
+        Err(failure) => {
+            player.stop(&failure.message, |_| false)?;
+            return Err(failure);
+        }
+    };
+    let reason = ending.reason();
+    let achieved = stop(player, reason, &influences.signals, global)?;
+    runtime.block_on(play::end_command(influences.command, &mut ending))?;
     report_end(reason, &ending, &achieved, global)?;
-    finish(&ending, args)
+    finish(&ending, faults)
 }
 
-fn choose_profile(args: &Run, global: &Global) -> Result<Profile, Failure> {
-    match (&args.profile, quick::profile(&args.quick)?) {
-        (Some(profile), None) => load_profile(profile, global),
-        (None, Some(profile)) => Ok(profile),
-        (Some(_), Some(_)) => Err(Failure::new(
-            Code::Usage,
-            "a profile and faults from flags exclude each other",
-        )
-        .hint("write the faults into the profile, or leave the profile away")),
-        (None, None) => Err(Failure::new(Code::Usage, "nothing to inject")
-            .hint("name a profile, or ask for a fault: `--drop 1%`, `--delay 80ms`")),
-    }
+/// Opens what notes the start, the changes and the end.
+pub(super) fn open_audit(faults: &Faults, who: Who) -> Result<Audit, Failure> {
+    let file = faults.audit.as_deref();
+    Audit::open(file, who).map_err(|error| {
+        let file = file.unwrap_or_else(|| "".as_ref()).display();
+        let code = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Code::Unsupported,
+            _ => Code::Usage,
+        };
+        Failure::new(code, format!("cannot open the audit file {file}: {error}"))
+            .hint("nothing was changed; name a file that can be appended to")
+    })
 }
 
-fn announce(
-    plan: &Plan,
-    ends_by_itself: bool,
-    args: &Run,
-    session: &Session,
+/// Puts the first faults into force.
+pub(super) fn begin_session(
+    prepared: &Prepared,
+    needs: Needs,
+    options: Options,
+    faults: &Faults,
     global: &Global,
-) -> Result<(), Failure> {
+) -> Result<Session, Failure> {
+    let netns = global.netns();
+    if faults.replace {
+        clear::stop_holder(&netns, &faults.interface)?;
+    }
+    let session = Session::start(&netns, &faults.interface, prepared.first(), needs, options)?;
+    let mut plans = prepared.plans.iter();
+    plans.try_for_each(|plan| session.require_room(plan))?;
+    Ok(session)
+}
+
+fn announce(player: &Player<'_>, args: &Run, global: &Global) -> Result<(), Failure> {
+    let session = player.session();
+    let Some(record) = session.record() else {
+        return Ok(());
+    };
+    let device = &args.faults.interface;
     if global.json {
         return print_json_line(&Event::Started {
             schema: "injector.run/v1",
-            profile: &plan.profile,
-            seed: plan.seed,
-            device: &args.interface,
+            profile: &record.profile,
+            seed: record.seed,
+            device,
             ifindex: session.ifindex(),
             attached: session.attached(),
         });
@@ -172,11 +140,11 @@ fn announce(
         .collect();
     global.say(format_args!(
         "{}: faults on: profile {}, seed {}, {}{}",
-        args.interface,
-        plan.profile,
-        plan.seed,
+        device,
+        record.profile,
+        record.seed,
         hooks.join(", "),
-        if args.command.is_empty() && args.duration.is_none() && !ends_by_itself {
+        if args.command.is_empty() && !player.ends_by_itself() {
             "; Ctrl-C ends them"
         } else {
             ""
@@ -186,11 +154,16 @@ fn announce(
 }
 
 /// Ends the faults. A second Ctrl-C gives up the packets that are still held.
-fn stop(session: Session, signals: &Signals, global: &Global) -> Result<Last, Failure> {
-    let said = std::sync::Once::new();
+fn stop(
+    player: Player<'_>,
+    reason: &str,
+    signals: &Signals,
+    global: &Global,
+) -> Result<Achieved, Failure> {
+    let said = Once::new();
     let before = signals.count();
     let quiet = global.quiet || global.json;
-    Ok(session.stop(|held| {
+    player.stop(reason, |held| {
         if !quiet && held > 0 {
             said.call_once(|| {
                 eprintln!(
@@ -200,7 +173,7 @@ fn stop(session: Session, signals: &Signals, global: &Global) -> Result<Last, Fa
             });
         }
         signals.count() == before
-    })?)
+    })
 }
 
 fn report_end(
@@ -224,9 +197,9 @@ fn report_end(
     Ok(())
 }
 
-fn finish(ending: &Ending, args: &Run) -> Outcome {
+fn finish(ending: &Ending, faults: &Faults) -> Outcome {
     if ending.device_gone {
-        let message = format!("interface `{}` is gone", args.interface);
+        let message = format!("interface `{}` is gone", faults.interface);
         return Err(Failure::new(Code::Conflict, message)
             .hint("it was deleted or moved to another namespace while faults were on"));
     }

@@ -1,6 +1,6 @@
 //! `injector status`
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::Serialize;
 
@@ -8,11 +8,16 @@ use super::{Outcome, print, print_json};
 use crate::{
     cli::{Global, Status},
     datapath::{
-        counters::{Counters, Snapshot},
-        journal::{self, Record},
+        Attached, clear,
+        control::{self, Control, Term},
+        counters::Counters,
+        journal::{self, Record, RunMaps},
     },
     error::Failure,
-    observe::report::{self, Achieved},
+    observe::{
+        format,
+        report::{self, Achieved},
+    },
 };
 
 #[derive(Serialize)]
@@ -26,19 +31,46 @@ struct Run {
     device: String,
     pid: u32,
     alive: bool,
+    state: State,
+    background: bool,
     profile: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_phase: Option<Next>,
     seed: u64,
     started: u64,
-    attached: Vec<crate::datapath::Attached>,
+    attached: Vec<Attached>,
+    #[serde(flatten)]
+    term: Option<Term>,
     #[serde(flatten)]
     achieved: Option<Achieved>,
 }
 
+/// What has become of a run.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// It is being set up.
+    Starting,
+    /// Its faults are in force.
+    Running,
+    /// Its process lives, but has not renewed its lease: the programs let everything pass.
+    Lapsed,
+    /// Its process is no more.
+    Killed,
+}
+
+/// The phase that comes next.
+#[derive(Serialize)]
+struct Next {
+    phase: String,
+    in_ms: u64,
+}
+
 pub(super) fn status(args: &Status, global: &Global) -> Outcome {
-    let netns = global.netns();
-    let runs = journal::records(netns.id()?)
+    clear::reap()?;
+    let runs = journal::records(global.netns().id()?)?
         .into_iter()
         .filter(|(record, _)| {
             args.interface
@@ -61,48 +93,104 @@ pub(super) fn status(args: &Status, global: &Global) -> Outcome {
 }
 
 fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
-    let snapshot = if alive { read(&record)? } else { None };
+    let read = match record.maps {
+        Some(maps) if alive => match read(maps, &record) {
+            Ok(read) => Some(read),
+            Err(failure) if is_alive(&record)? => return Err(failure),
+            // It has ended meanwhile.
+            Err(_) => None,
+        },
+        _ => None,
+    };
+    let (achieved, term) = read.unzip();
+    let state = match term {
+        _ if !alive => State::Killed,
+        None => State::Starting,
+        Some(term) if term.has_lapsed() => State::Lapsed,
+        Some(_) => State::Running,
+    };
+    let boot = control::boot_time()?;
+    let next = record.next.filter(|_| alive).map(|next| {
+        let left = Duration::from_nanos(next.at_boot_ns).saturating_sub(boot);
+        Next {
+            phase: next.phase,
+            in_ms: left.as_millis() as u64,
+        }
+    });
     Ok(Run {
-        achieved: snapshot.map(|snapshot| Achieved::new(&record.rules, &snapshot)),
+        state,
+        term,
+        achieved,
         device: record.device,
         pid: record.pid,
         alive,
+        background: record.background,
         profile: record.profile,
         phase: record.phase,
+        next_phase: next,
         seed: record.seed,
         started: record.started,
         attached: record.attached,
     })
 }
 
-/// Reads the counters; `None` while the run is being set up.
-fn read(record: &Record) -> Result<Option<Snapshot>, Failure> {
-    let Some(ids) = record.maps else {
-        return Ok(None);
-    };
-    Ok(Some(Counters::open(ids)?.read(record.slots())?))
+fn is_alive(record: &Record) -> Result<bool, Failure> {
+    let found = journal::record_of(record.netns, record.ifindex)?;
+    Ok(found.is_some_and(|(_, alive)| alive))
+}
+
+/// Reads what the programs know.
+fn read(maps: RunMaps, record: &Record) -> Result<(Achieved, Term), Failure> {
+    let snapshot = Counters::open(maps.counters)?.read(record.slots())?;
+    let term = Control::open(maps.control)?.term()?;
+    Ok((Achieved::new(&record.rules, &snapshot), term))
 }
 
 fn text(run: &Run) -> String {
-    let state = if run.alive {
-        "running"
-    } else {
-        "killed; `injector clear` removes the rest"
-    };
     let phase = run.phase.as_ref().map(|phase| format!(", phase {phase}"));
     let mut text = format!(
-        "{}: profile {}{}, seed {}, pid {} ({state})\n",
+        "{}: profile {}{}, seed {}, pid {} ({})\n",
         run.device,
         run.profile,
         phase.unwrap_or_default(),
         run.seed,
-        run.pid
+        run.pid,
+        state(run),
     );
+    let _ = writeln!(text, "  {}", times(run));
     for attached in &run.attached {
         let _ = writeln!(text, "  {} by {}", attached.hook, attached.via);
     }
     if let Some(achieved) = &run.achieved {
         text += &report::text(achieved);
+    }
+    text
+}
+
+fn state(run: &Run) -> &'static str {
+    match (run.state, run.background) {
+        (State::Starting, _) => "starting",
+        (State::Running, true) => "running in the background",
+        (State::Running, false) => "running",
+        (State::Lapsed, _) => "lapsed: its process is stopped or hangs, and everything passes",
+        (State::Killed, _) => "killed; `injector clear` removes the rest",
+    }
+}
+
+/// Since when, until when, and what comes next.
+fn times(run: &Run) -> String {
+    let started = std::time::UNIX_EPOCH + Duration::from_secs(run.started);
+    let mut text = format!("since {}", humantime::format_rfc3339_seconds(started));
+    if let Some(ms) = run.term.and_then(|term| term.ends_in_ms) {
+        let _ = write!(text, ", ends in {}", format::remaining(ms));
+    }
+    if let Some(next) = &run.next_phase {
+        let _ = write!(
+            text,
+            ", phase {} in {}",
+            next.phase,
+            format::remaining(next.in_ms)
+        );
     }
     text
 }

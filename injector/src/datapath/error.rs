@@ -53,6 +53,14 @@ pub enum Error {
         /// Its profile.
         profile: String,
     },
+    /// Another version of injector has written the record of a run.
+    #[error("{} is of `{schema}`, and this injector knows `{}`", path.display(), super::journal::SCHEMA)]
+    UnknownRecord {
+        /// The record's file.
+        path: PathBuf,
+        /// Its format.
+        schema: String,
+    },
     /// The namespace does not exist.
     #[error("no network namespace {netns}")]
     NoNetns {
@@ -149,8 +157,11 @@ impl Error {
                  Debian, Ubuntu, Fedora or Arch kernel); profiles without delay work here"
                     .into(),
             ),
-            Self::Busy { device, .. } => {
-                Some(format!("stop it first: `injector clear -i {device}`"))
+            Self::Busy { device, .. } => Some(format!(
+                "stop it first: `injector clear -i {device}`; or take its place with `--replace`"
+            )),
+            Self::UnknownRecord { .. } => {
+                Some("clear it with the injector that wrote it, or a newer one".into())
             }
             Self::Unprepared { .. } => Some("end the run, and start it with this profile".into()),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),

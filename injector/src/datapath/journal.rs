@@ -16,14 +16,22 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Error, Result, netlink::Netlink, netns::NetnsId, undo::Undo};
+use serde::Deserialize;
+
+use super::{
+    Error, Result,
+    netlink::Netlink,
+    netns::NetnsId,
+    undo::{Effect, Undo},
+};
 
 mod record;
 
-pub use record::{Attached, Record, RecordedRule, SCHEMA, Via};
+pub use record::{Attached, NextPhase, Record, RecordedRule, RunMaps, SCHEMA, Via};
 
 /// Where the files are.
 pub const DIRECTORY: &str = "/run/injector";
+
 /// The locked file of a run. Dropping it releases the lock and leaves the file.
 #[derive(Debug)]
 pub struct Journal {
@@ -43,34 +51,47 @@ pub enum Claim {
     Held(Box<Record>),
 }
 
+/// What came of undoing a run's changes.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// What was there to undo.
+    pub undone: Vec<Undo>,
+    /// What is no longer ours, and stays, each with the reason.
+    pub kept: Vec<(Undo, String)>,
+}
+
 impl Journal {
     /// Claims the device of `record`, which is written unless something is there already.
     pub fn claim(record: Record) -> Result<Claim> {
         /// How long to look again where the lock's holder is no run: `status` reads under a lock.
         const PATIENCE: Duration = Duration::from_secs(1);
         let give_up = Instant::now() + PATIENCE;
-        create_directory()?;
-        let path = path_of(record.netns, record.ifindex);
+        let path = path_of(record.netns, record.ifindex, "json");
         loop {
+            create_directory()?;
             let failed = |source| Error::File {
                 action: "open",
                 path: path.clone(),
                 source,
             };
-            let file = OpenOptions::new()
+            let opened = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
-                .open(&path)
-                .map_err(failed)?;
+                .open(&path);
+            let file = match opened {
+                // The last run to end has just deleted the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(failed)?,
+            };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) if is_current(&file, &path) => return Self::claimed(file, path, record),
                 // Its last owner deleted it between our opening and locking it.
                 Ok(_) => {}
                 Err((file, nix::Error::EWOULDBLOCK)) => {
-                    match read_record(&file) {
+                    match read_record(&file, &path)? {
                         Some(holder) if exists(holder.pid) || Instant::now() > give_up => {
                             return Ok(Claim::Held(Box::new(holder)));
                         }
@@ -87,7 +108,7 @@ impl Journal {
     }
 
     fn claimed(file: Flock<File>, path: PathBuf, record: Record) -> Result<Claim> {
-        match read_record(&file) {
+        match read_record(&file, &path)? {
             // If not, another namespace had the number before, and what it held is gone with it.
             Some(stale) if stale.netns.may_be(&record.netns) => Ok(Claim::Stale(Box::new(Self {
                 file,
@@ -131,21 +152,21 @@ impl Journal {
         })
     }
 
-    /// Undoes every change, the last first, and deletes the file if all succeeded. Returns what
-    /// was there to undo.
-    pub fn undo(mut self, netlink: &Netlink) -> Result<Vec<Undo>> {
+    /// Undoes every change, the last first, and deletes the file if all succeeded.
+    pub fn undo(mut self, netlink: &Netlink) -> Result<Undone> {
         let undone = self.undo_changes(netlink)?;
         self.delete()?;
         Ok(undone)
     }
 
-    fn undo_changes(&mut self, netlink: &Netlink) -> Result<Vec<Undo>> {
-        let (mut undone, mut failures) = (Vec::new(), Vec::new());
-        let mut left = Vec::new();
+    fn undo_changes(&mut self, netlink: &Netlink) -> Result<Undone> {
+        let mut done = Undone::default();
+        let (mut left, mut failures) = (Vec::new(), Vec::new());
         for undo in std::mem::take(&mut self.record.undo).into_iter().rev() {
             match undo.apply(netlink) {
-                Ok(true) => undone.push(undo),
-                Ok(false) => {}
+                Ok(Effect::Undone) => done.undone.push(undo),
+                Ok(Effect::Kept(why)) => done.kept.push((undo, why)),
+                Ok(Effect::Nothing) => {}
                 Err(error) => {
                     failures.push(error.to_string());
                     left.insert(0, undo);
@@ -153,11 +174,22 @@ impl Journal {
             }
         }
         if failures.is_empty() {
-            return Ok(undone);
+            return Ok(done);
         }
         self.record.undo = left;
         self.save()?;
         Err(Error::Undo { failures })
+    }
+
+    /// Deletes the file of a run whose namespace is no more, and with it all else that the run changed.
+    pub fn forget(self) -> Result<()> {
+        for undo in &self.record.undo {
+            if let Undo::DeleteSocket { path } = undo {
+                // Without its run it is of no use, and no harm.
+                let _ = fs::remove_file(path);
+            }
+        }
+        self.delete()
     }
 
     fn delete(self) -> Result<()> {
@@ -173,20 +205,64 @@ impl Journal {
 }
 
 /// The records of the namespace, with whether their run is alive.
-pub fn records(netns: NetnsId) -> Vec<(Record, bool)> {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else {
-        return Vec::new();
-    };
-    let mut records: Vec<_> = entries
-        .filter_map(|entry| {
-            let file = File::open(entry.ok()?.path()).ok()?;
-            let record = read_record(&file)?;
-            let alive = Flock::lock(file, FlockArg::LockSharedNonblock).is_err();
-            record.netns.may_be(&netns).then_some((record, alive))
-        })
-        .collect();
+pub fn records(netns: NetnsId) -> Result<Vec<(Record, bool)>> {
+    let prefix = format!("{}-", netns.inode);
+    let mut records = Vec::new();
+    for path in files()? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&prefix)
+            && let Some((record, alive)) = read(&path)?
+            && record.netns.may_be(&netns)
+        {
+            records.push((record, alive));
+        }
+    }
     records.sort_by_key(|(record, _)| record.ifindex);
-    records
+    Ok(records)
+}
+
+/// The record of a device, with whether its run is alive.
+pub fn record_of(netns: NetnsId, ifindex: u32) -> Result<Option<(Record, bool)>> {
+    let found = read(&path_of(netns, ifindex, "json"))?;
+    Ok(found.filter(|(record, _)| record.netns.may_be(&netns)))
+}
+
+/// The files of all runs on this machine.
+pub fn files() -> Result<Vec<PathBuf>> {
+    let failed = |source| Error::File {
+        action: "read",
+        path: DIRECTORY.into(),
+        source,
+    };
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
+    let is_record = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    };
+    paths
+        .filter(|path| path.as_ref().map_or(true, is_record))
+        .collect()
+}
+
+/// What a file says, with whether its run is alive; `None` where it is just being written or deleted.
+pub fn read(path: &Path) -> Result<Option<(Record, bool)>> {
+    let Ok(file) = File::open(path) else {
+        return Ok(None);
+    };
+    let Some(record) = read_record(&file, path)? else {
+        return Ok(None);
+    };
+    let alive = Flock::lock(file, FlockArg::LockSharedNonblock).is_err();
+    Ok(Some((record, alive)))
+}
+
+/// Where the run on a device listens, if it is in the background.
+pub fn socket_of(netns: NetnsId, ifindex: u32) -> PathBuf {
+    path_of(netns, ifindex, "sock")
 }
 
 fn create_directory() -> Result<()> {
@@ -200,8 +276,8 @@ fn create_directory() -> Result<()> {
     }
 }
 
-fn path_of(netns: NetnsId, ifindex: u32) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{}-{ifindex}.json", netns.inode))
+fn path_of(netns: NetnsId, ifindex: u32, extension: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{}-{ifindex}.{extension}", netns.inode))
 }
 
 /// Whether there is a process of that number.
@@ -216,9 +292,21 @@ fn is_current(file: &File, path: &Path) -> bool {
     }
 }
 
-fn read_record(mut file: &File) -> Option<Record> {
+/// What the file says; `None` where it is no record.
+fn read_record(mut file: &File, path: &Path) -> Result<Option<Record>> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: String,
+    }
     let mut text = String::new();
-    file.rewind().ok()?;
-    file.read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    if file.rewind().is_err() || file.read_to_string(&mut text).is_err() {
+        return Ok(None);
+    }
+    match serde_json::from_str::<Version>(&text) {
+        Ok(Version { schema }) if schema != SCHEMA => Err(Error::UnknownRecord {
+            path: path.to_owned(),
+            schema,
+        }),
+        _ => Ok(serde_json::from_str(&text).ok()),
+    }
 }

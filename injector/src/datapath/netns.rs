@@ -46,7 +46,8 @@ impl FromStr for Netns {
                 .map_err(|_| format!("`{pid}` is not a process id"))?;
             PathBuf::from(format!("/proc/{pid}/ns/net"))
         } else if name.contains('/') {
-            PathBuf::from(name)
+            // A run in the background is in no directory.
+            std::path::absolute(name).map_err(|error| error.to_string())?
         } else if name.is_empty() {
             return Err("expected a name, a path or pid:N".into());
         } else {
@@ -110,6 +111,14 @@ fn cookie() -> Result<Option<u64>> {
 }
 
 impl Netns {
+    /// The one behind a file.
+    pub fn at(path: &Path) -> Self {
+        Self::Path {
+            name: path.display().to_string(),
+            path: path.to_owned(),
+        }
+    }
+
     /// Runs `work` inside the namespace, on a thread of its own that ends with it: neither a file
     /// nor a socket of ours keeps the namespace alive afterwards.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

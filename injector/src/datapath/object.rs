@@ -9,7 +9,7 @@ use aya::{
 };
 use injector_common::abi::{self, EPOCHS, RuleState, XdpMode, features, globals, maps, programs};
 
-use super::{Error, Result, counters::Counters, loader};
+use super::{Error, Result, control::Control, counters::Counters, loader};
 use crate::plan::{Hook, Models, Needs, Plan, Table};
 
 /// Built by `build.rs` from `injector-ebpf`.
@@ -249,10 +249,12 @@ fn array<'a, T: Pod>(ebpf: &'a mut Ebpf, name: &str) -> Result<Array<&'a mut Map
     Array::try_from(map).map_err(|error| Error::ebpf(format!("open the map {name}"), &error))
 }
 
-/// Takes an array map out of the object. The programs keep it alive.
-pub(super) fn take_array<T: Pod>(ebpf: &mut Ebpf, name: &str) -> Result<Array<MapData, T>> {
-    let map = take(ebpf, name)?;
-    Array::try_from(map).map_err(|error| Error::ebpf(format!("open the map {name}"), &error))
+/// Takes what the programs hear from out of the object. They keep it alive.
+pub(super) fn take_control(ebpf: &mut Ebpf) -> Result<Control> {
+    match take(ebpf, maps::CONTROL)? {
+        Map::Array(data) => Control::new(data),
+        _ => Err(missing("map", maps::CONTROL)),
+    }
 }
 
 /// Takes the counters out of the object.

@@ -10,16 +10,18 @@ use aya::Ebpf;
 use injector_common::abi::XdpMode;
 
 use super::{
-    AttachPolicy, Attached, Error, Netns, Result, XdpPolicy,
+    AttachPolicy, Attached, Netns, Result, XdpPolicy,
     attach::{self, DeviceLinks},
     capability,
-    control::Control,
+    control::{Control, Lapse, Term},
     counters::{Counters, Snapshot},
-    journal::{self, Claim, Journal, Record, RecordedRule},
+    journal::{self, Claim, Journal, NextPhase, Record, RecordedRule},
+    namespaces::Namespaces,
     netlink::Netlink,
     netns::NetnsId,
     pair::Pair,
     target::Target,
+    undo::Undo,
 };
 use crate::plan::{Needs, Plan};
 
@@ -30,11 +32,6 @@ use assembly::Assembly;
 pub use swap::Prepared;
 use swap::Swapped;
 
-/// How long the programs act without hearing from the loader.
-pub const LAPSE: Duration = Duration::from_secs(5);
-/// How often the lease is to be renewed.
-pub const RENEWAL: Duration = Duration::from_secs(1);
-
 /// How to begin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -44,6 +41,10 @@ pub struct Options {
     pub xdp: XdpPolicy,
     /// How far on their course the rules are that begin, whose values change over time.
     pub elapsed: Duration,
+    /// How long the faults outlive their process.
+    pub lapse: Lapse,
+    /// Whether nobody watches the run, and others may swap its rules.
+    pub background: bool,
 }
 
 impl Options {
@@ -56,7 +57,9 @@ impl Options {
 /// Faults in force on one device. Dropping it undoes everything without waiting for held packets;
 /// [`Session::stop`] waits.
 pub struct Session {
+    /// As the user named it.
     netns: Netns,
+    id: NetnsId,
     target: Target,
     links: DeviceLinks,
     /// Has the maps of the rules.
@@ -72,6 +75,7 @@ pub struct Session {
     /// When they ceased to be.
     swapped: Option<Swapped>,
     control: Control,
+    lapse: Lapse,
     counters: Counters,
     journal: Option<Journal>,
     delay_max: Duration,
@@ -102,9 +106,11 @@ impl Session {
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
-            let mut journal = claim(&netlink, &target, id, plan)?;
+            let record = new_record(&target, id, plan, options);
+            let mut journal = claim(&netlink, record)?;
             let assembly = Assembly {
                 netns,
+                id,
                 netlink: &netlink,
                 plan,
                 needs,
@@ -133,9 +139,9 @@ impl Session {
             .map_or(&[], |journal| &journal.record.attached)
     }
 
-    /// The seed in use.
-    pub fn seed(&self) -> Option<u64> {
-        self.journal.as_ref().map(|journal| journal.record.seed)
+    /// What others are told of the run.
+    pub fn record(&self) -> Option<&Record> {
+        self.journal.as_ref().map(|journal| &journal.record)
     }
 
     /// The phase in force, where the profile has phases.
@@ -157,14 +163,53 @@ impl Session {
         self.target.link.index
     }
 
-    /// Renews the lease; to be called every [`RENEWAL`].
+    /// How often the lease is to be renewed.
+    pub fn renewal(&self) -> Duration {
+        self.lapse.renewal()
+    }
+
+    /// Renews the lease; to be called every [`renewal`](Self::renewal).
     pub fn renew(&mut self) -> Result<()> {
-        self.control.renew()
+        self.control.renew(self.lapse)
+    }
+
+    /// Lets the programs end the faults in `left` from now, whatever becomes of this process; `None` where
+    /// nobody knows when they end.
+    pub fn end_in(&mut self, left: Option<Duration>) -> Result<()> {
+        self.control.end_in(left)
+    }
+
+    /// How long the faults last.
+    pub fn term(&self) -> Result<Term> {
+        self.control.term()
+    }
+
+    /// Notes what is about to be changed beside what the session itself changes, so that it is undone
+    /// with the rest.
+    pub fn note(&mut self, undo: Undo) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) => journal.note(undo),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets `status` know which phase comes next, and when.
+    pub fn note_next(&mut self, next: Option<NextPhase>) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) if journal.record.next != next => {
+                journal.record.next = next;
+                journal.save()
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads the counters. `None` when the device is gone.
     pub fn snapshot(&self) -> Result<Option<Snapshot>> {
-        let links = self.netns.run(|| Netlink::open()?.links())?;
+        let Some(netns) = self.place() else {
+            return Ok(None);
+        };
+        let links = netns.run(|| Netlink::open()?.links())?;
         if links
             .iter()
             .any(|link| link.index == self.target.link.index)
@@ -179,21 +224,37 @@ impl Session {
     /// asked now and then whether to go on waiting), and undoes everything. Packets that come
     /// meanwhile stay behind those that are held. Returns the final counters.
     pub fn stop(mut self, patience: impl Fn(u64) -> bool + Sync) -> Result<Last> {
-        let netns = self.netns.clone();
+        let Some(netns) = self.place() else {
+            self.forget()?;
+            return self.last();
+        };
         netns.run(|| {
             let netlink = Netlink::open()?;
             self.drain(&patience)?;
             self.links.detach();
-            let last = Last {
-                in_force: self.counters.read(self.slots.clone())?,
-                former: self.counters.read(self.former.clone())?,
-            };
+            let last = self.last()?;
             self.undo(&netlink)?;
             Ok(last)
         })
     }
 
-    /// Waits until every packet is back, at most as long as the longest delay and a little.
+    /// The namespace. Its name may be gone, or lead elsewhere, while it lives on; `None` where it does not.
+    fn place(&self) -> Option<Netns> {
+        match self.netns.id() {
+            Ok(id) if id.may_be(&self.id) => Some(self.netns.clone()),
+            _ => Namespaces::of_this_machine().find(&self.id),
+        }
+    }
+
+    fn last(&self) -> Result<Last> {
+        Ok(Last {
+            in_force: self.counters.read(self.slots.clone())?,
+            former: self.counters.read(self.former.clone())?,
+        })
+    }
+
+    /// Waits until every packet is back, at most as long as the longest delay and a little, which may be
+    /// longer than a lease.
     fn drain(&mut self, patience: &(impl Fn(u64) -> bool + Sync)) -> Result<()> {
         const STEP: Duration = Duration::from_millis(2);
         /// What a packet may take on its way, on a busy machine.
@@ -209,7 +270,16 @@ impl Session {
             if all_left || now > end || !patience(in_flight) {
                 return Ok(());
             }
+            self.renew()?;
             thread::sleep(STEP);
+        }
+    }
+
+    /// Leaves what the namespace has taken with it.
+    fn forget(&mut self) -> Result<()> {
+        match self.journal.take() {
+            Some(journal) => journal.forget(),
+            None => Ok(()),
         }
     }
 
@@ -226,41 +296,40 @@ impl Drop for Session {
         if self.journal.is_none() {
             return;
         }
-        let netns = self.netns.clone();
         // Nobody is left to hear of a failure; the journal keeps what it could not undo.
-        let _ = netns.run(|| {
-            self.links.detach();
-            self.undo(&Netlink::open()?)
-        });
+        let _ = match self.place() {
+            Some(netns) => netns.run(|| {
+                self.links.detach();
+                self.undo(&Netlink::open()?)
+            }),
+            None => self.forget(),
+        };
     }
 }
 
 /// Claims the device, cleaning up after a killed run.
-fn claim(netlink: &Netlink, target: &Target, netns: NetnsId, plan: &Plan) -> Result<Journal> {
-    let record = new_record(target, netns, plan);
+fn claim(netlink: &Netlink, record: Record) -> Result<Journal> {
     match Journal::claim(record.clone())? {
         Claim::Free(journal) => Ok(*journal),
-        Claim::Held(holder) => Err(Error::Busy {
-            device: holder.device,
-            pid: holder.pid,
-            profile: holder.profile,
-        }),
+        Claim::Held(holder) => Err(holder.busy()),
         Claim::Stale(stale) => stale.reuse(netlink, record),
     }
 }
 
-fn new_record(target: &Target, netns: NetnsId, plan: &Plan) -> Record {
+fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) -> Record {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Record {
         schema: journal::SCHEMA.into(),
         pid: std::process::id(),
+        background: options.background,
         device: target.link.name.clone(),
         ifindex: target.link.index,
         netns,
         profile: plan.profile.clone(),
         phase: plan.phase.clone(),
+        next: None,
         seed: plan.seed,
         started: started.as_secs(),
         rules: plan.rules.iter().map(Into::into).collect(),

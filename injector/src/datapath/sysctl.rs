@@ -7,6 +7,9 @@ use std::{
 
 use super::{Error, Result};
 
+/// What lets packets in that look as if they came from elsewhere: the only value that we write.
+pub(super) const OPEN: &str = "1";
+
 /// Reads a setting; `None` where the kernel does not have it.
 pub(super) fn read(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {

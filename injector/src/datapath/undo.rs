@@ -1,6 +1,6 @@
 //! Putting back what a run changed.
 
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf};
 
 use aya::programs::{TcAttachType, tc};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,11 @@ pub enum Undo {
         /// The device.
         ifindex: u32,
     },
+    /// The socket over which a run in the background takes other rules.
+    DeleteSocket {
+        /// Its file.
+        path: PathBuf,
+    },
     /// Our cls_bpf filter.
     DetachFilter {
         /// The device.
@@ -43,30 +48,57 @@ pub enum Undo {
     },
 }
 
+/// What came of undoing a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is undone.
+    Undone,
+    /// It was undone already.
+    Nothing,
+    /// It stays, because it is no longer ours.
+    Kept(String),
+}
+
 impl Undo {
-    /// Undoes the change; does nothing where it is undone already. Returns whether there was
-    /// something to undo.
-    pub fn apply(&self, netlink: &Netlink) -> Result<bool> {
+    /// Undoes the change, if what is there still is ours; does nothing where it is undone already.
+    pub fn apply(&self, netlink: &Netlink) -> Result<Effect> {
         match self {
             Self::DeletePair { near } => match netlink.find_link(near)? {
                 Some(link) if link.alias.is_empty() || link.alias.starts_with(ALIAS_PREFIX) => {
-                    netlink.delete_link(link.index).map(|()| true)
+                    netlink.delete_link(link.index)?;
+                    Ok(Effect::Undone)
                 }
-                _ => Ok(false),
+                Some(link) => Ok(Effect::Kept(format!("it has the alias `{}`", link.alias))),
+                None => Ok(Effect::Nothing),
             },
-            Self::RestoreSysctl { path, value } => {
-                if sysctl::read(path)?.is_none_or(|now| now == *value) {
-                    return Ok(false);
+            Self::RestoreSysctl { path, value } => match sysctl::read(path)? {
+                Some(now) if now == sysctl::OPEN => {
+                    sysctl::write(path, value)?;
+                    Ok(Effect::Undone)
                 }
-                sysctl::write(path, value).map(|()| true)
-            }
+                Some(now) if now != *value => Ok(Effect::Kept(format!("it is {now} now"))),
+                _ => Ok(Effect::Nothing),
+            },
             Self::DeleteClsact { ifindex } => {
                 let present = netlink.qdiscs(*ifindex)?.iter().any(|q| q.kind == "clsact");
-                if !present || netlink.has_filters(*ifindex)? {
-                    return Ok(false);
+                if !present {
+                    return Ok(Effect::Nothing);
                 }
-                netlink.delete_clsact(*ifindex).map(|()| true)
+                if netlink.has_filters(*ifindex)? {
+                    return Ok(Effect::Kept("others have filters there".into()));
+                }
+                netlink.delete_clsact(*ifindex)?;
+                Ok(Effect::Undone)
             }
+            Self::DeleteSocket { path } => match fs::remove_file(path) {
+                Ok(()) => Ok(Effect::Undone),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Effect::Nothing),
+                Err(source) => Err(Error::File {
+                    action: "delete",
+                    path: path.clone(),
+                    source,
+                }),
+            },
             Self::DetachFilter {
                 device,
                 hook,
@@ -81,6 +113,7 @@ impl std::fmt::Display for Undo {
         match self {
             Self::DeletePair { near } => write!(f, "veth pair {near}"),
             Self::RestoreSysctl { path, value } => write!(f, "{} = {value}", path.display()),
+            Self::DeleteSocket { path } => write!(f, "socket {}", path.display()),
             Self::DeleteClsact { ifindex } => write!(f, "clsact qdisc of interface {ifindex}"),
             Self::DetachFilter {
                 device,
@@ -93,19 +126,21 @@ impl std::fmt::Display for Undo {
     }
 }
 
-fn detach_filter(device: &str, hook: Hook, program: &str) -> Result<bool> {
+fn detach_filter(device: &str, hook: Hook, program: &str) -> Result<Effect> {
     let attach_type = match hook {
         Hook::Egress => TcAttachType::Egress,
         Hook::Ingress => TcAttachType::Ingress,
     };
     match tc::qdisc_detach_program(device, attach_type, program) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(Effect::Undone),
         // No such filter, no clsact, or no device any more: nothing is left of it.
-        Err(tc::TcError::IoError(_)) => Ok(false),
+        Err(tc::TcError::IoError(_)) => Ok(Effect::Nothing),
         Err(error) => {
             let error = Error::ebpf(format!("detach the {hook} filter from {device}"), &error);
             match error.errno() {
-                Some(nix::libc::ENOENT | nix::libc::ENODEV | nix::libc::EINVAL) => Ok(false),
+                Some(nix::libc::ENOENT | nix::libc::ENODEV | nix::libc::EINVAL) => {
+                    Ok(Effect::Nothing)
+                }
                 _ => Err(error),
             }
         }

@@ -1,5 +1,7 @@
 //! Numbers and tables as people read them.
 
+use std::time::Duration;
+
 /// A duration in its natural unit, to three or four significant digits.
 pub fn duration(nanos: u64) -> String {
     let ns = nanos as f64;
@@ -22,6 +24,15 @@ pub fn duration(nanos: u64) -> String {
         &text
     };
     format!("{trimmed}{unit}")
+}
+
+/// A time that passes meanwhile: whole seconds, if there are any.
+pub fn remaining(millis: u64) -> String {
+    let rounded = match millis {
+        0..10_000 => millis.next_multiple_of(100),
+        _ => millis.next_multiple_of(1_000),
+    };
+    humantime::format_duration(Duration::from_millis(rounded)).to_string()
 }
 
 /// A rate in its natural unit, as a profile may say it.

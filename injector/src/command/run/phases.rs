@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use injector_common::abi::RuleCounters;
 
 use crate::{
-    cli::Run,
+    cli::Faults,
     command::no_phase,
     datapath::{
+        control,
         counters::Snapshot,
-        journal::RecordedRule,
+        journal::{NextPhase, RecordedRule},
         session::{Last, Prepared, Session},
     },
     error::{Code, Failure},
@@ -23,7 +24,7 @@ use crate::{
 const LEAD: Duration = Duration::from_millis(200);
 
 /// When which phase is to be in force; `None` where the profile has no phases.
-pub(super) fn schedule(profile: &Profile, args: &Run) -> Result<Option<Schedule>, Failure> {
+pub(super) fn schedule(profile: &Profile, args: &Faults) -> Result<Option<Schedule>, Failure> {
     let Some(timeline) = profile.timeline() else {
         return match (&args.phase, args.start_at) {
             (None, None) => Ok(None),
@@ -34,9 +35,6 @@ pub(super) fn schedule(profile: &Profile, args: &Run) -> Result<Option<Schedule>
             .hint("leave `--phase` and `--start-at` away, or write `phases` into the profile")),
         };
     };
-    if args.watch {
-        return Err(not_watched(profile));
-    }
     let schedule = Schedule::new(timeline);
     if let Some(name) = &args.phase {
         let mut phases = timeline.phases.iter();
@@ -66,51 +64,51 @@ pub(super) fn not_watched(profile: &Profile) -> Failure {
 }
 
 /// Where a run is on its schedule.
-pub(super) struct Phases<'a> {
-    plans: &'a [Plan],
+pub(super) struct Phases {
+    plans: Vec<Plan>,
     schedule: Schedule,
+    /// When the first turn began.
+    started: Instant,
     /// What is in force.
     turn: Turn,
     /// What comes after it.
     next: Option<Turn>,
-    prepared: Option<Prepared<'a>>,
+    prepared: Option<Prepared>,
     /// The phase before, while its counters are not final.
     former: Option<usize>,
     /// Final counters, by phase and rule.
     counters: Vec<Vec<RuleCounters>>,
 }
 
-impl<'a> Phases<'a> {
+impl Phases {
     /// A run that has just begun.
-    pub(super) fn new(plans: &'a [Plan], schedule: Schedule) -> Self {
+    pub(super) fn new(plans: Vec<Plan>, schedule: Schedule, started: Instant) -> Self {
         let turn = schedule.first();
         let zeroes = |plan: &Plan| vec![RuleCounters::default(); plan.rules.len()];
         Self {
-            plans,
             turn,
             next: schedule.next(&turn, turn.from),
             schedule,
+            started,
             prepared: None,
             former: None,
             counters: plans.iter().map(zeroes).collect(),
+            plans,
         }
     }
 
     /// When there is something to do; never, where no phase comes any more.
-    pub(super) fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Instant> {
         let next = self.next?;
-        Some(match self.prepared {
+        self.started.checked_add(match self.prepared {
             Some(_) => next.from,
             None => next.from.saturating_sub(LEAD).max(self.turn.from),
         })
     }
 
     /// Does what is due: prepares the next phase, or puts it into force. Returns how late that was.
-    pub(super) fn proceed(
-        &mut self,
-        session: &mut Session,
-        started: Instant,
-    ) -> Result<Option<Duration>, Failure> {
+    pub(super) fn proceed(&mut self, session: &mut Session) -> Result<Option<Duration>, Failure> {
+        let started = self.started;
         let Some(prepared) = self.prepared.take() else {
             self.next = self.schedule.next(&self.turn, started.elapsed());
             if let Some(next) = self.next {
@@ -128,7 +126,21 @@ impl<'a> Phases<'a> {
         self.former = Some(self.turn.phase);
         self.turn = next;
         self.next = self.schedule.next(&next, next.from);
+        self.note(session)?;
         Ok(Some(flipped.saturating_sub(next.from)))
+    }
+
+    /// Lets `status` know what comes next.
+    pub(super) fn note(&self, session: &mut Session) -> Result<(), Failure> {
+        let boot = control::boot_time()?;
+        let next = self.next.map(|next| {
+            let left = next.from.saturating_sub(self.started.elapsed());
+            NextPhase {
+                phase: self.plans[next.phase].phase.clone().unwrap_or_default(),
+                at_boot_ns: (boot + left).as_nanos() as u64,
+            }
+        });
+        Ok(session.note_next(next)?)
     }
 
     fn count_former(&mut self, former: &Snapshot) {
@@ -141,16 +153,6 @@ impl<'a> Phases<'a> {
         for (sum, counters) in self.counters[phase].iter_mut().zip(&snapshot.rules) {
             *sum += *counters;
         }
-    }
-
-    /// The phase in force, counting from 0.
-    pub(super) fn index(&self) -> usize {
-        self.turn.phase
-    }
-
-    /// Whether the run ends by itself, and when.
-    pub(super) fn total(&self) -> Option<Duration> {
-        self.schedule.total()
     }
 
     /// The phase in force.

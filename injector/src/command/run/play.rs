@@ -9,46 +9,66 @@ use nix::{
 };
 use tokio::{
     process::Child,
+    sync::mpsc,
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    Event, child,
+    child,
+    event::Event,
     phases::{self, Phases},
+    prepare::{Chosen, Prepared},
     signals::{Signals, Told},
     watch::Watch,
 };
 use crate::{
-    cli::{Global, Run},
-    command::{load_profile, print_json_line, work_out},
-    datapath::{Session, session},
+    cli::{Faults, Global},
+    command::print_json_line,
+    datapath::{Session, session::Last},
     error::Failure,
     observe::{
+        audit::{Audit, Moment, What},
         live::Live,
         report::{self, Achieved},
     },
-    plan::Plan,
+    profile::Profile,
 };
 
+/// How often the counters are shown.
+const COUNTING: Duration = Duration::from_secs(1);
+
 /// Plays a run.
-pub(super) struct Player<'a> {
-    pub args: &'a Run,
-    pub global: &'a Global,
+pub(in crate::command) struct Player<'a> {
+    global: &'a Global,
+    faults: &'a Faults,
+    audit: Audit,
+    session: Session,
+    /// Where the run is, if the profile has phases.
+    phases: Option<Phases>,
+    /// The text of what is in force, hashed.
+    sha256: Option<String>,
+    started: Instant,
+    /// When the faults end, if that is known.
+    ends: Option<Instant>,
+    live: Live,
 }
 
-/// What is left when a run has played.
-pub(super) struct Played<'a> {
-    /// Still in force.
-    pub session: Session,
-    pub phases: Option<Phases<'a>>,
-    pub ending: Ending,
-    /// The command, if it is still running.
+/// What changes or ends a run, beside time.
+pub(in crate::command) struct Influences {
+    pub signals: Signals,
+    pub watch: Option<Watch>,
+    /// The command under fault.
     pub command: Option<Child>,
+    /// What others want.
+    pub wishes: Option<mpsc::Receiver<Wish>>,
 }
+
+/// What somebody else wants done to a run.
+pub(in crate::command) type Wish = Box<dyn FnOnce(&mut Player<'_>) + Send>;
 
 /// How the run ended.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(in crate::command) struct Ending {
     pub elapsed_ms: u64,
     pub told: Option<Told>,
     pub device_gone: bool,
@@ -57,7 +77,7 @@ pub(super) struct Ending {
 
 impl Ending {
     /// In a few words.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(in crate::command) fn reason(&self) -> &'static str {
         match (self.device_gone, self.told, self.command_status) {
             (true, ..) => "interface gone",
             (_, Some(Told::Interrupted), _) => "interrupted",
@@ -68,163 +88,282 @@ impl Ending {
     }
 }
 
-impl Player<'_> {
-    /// Returns when the faults are to end.
-    pub(super) async fn play<'a>(
-        &self,
-        mut session: Session,
-        mut phases: Option<Phases<'a>>,
-        signals: &mut Signals,
-        mut watch: Option<Watch>,
-    ) -> Result<Played<'a>, Failure> {
+impl<'a> Player<'a> {
+    /// Of a session in which the first plan is in force. From now on the time counts.
+    pub(in crate::command) fn begin(
+        session: Session,
+        prepared: Prepared,
+        faults: &'a Faults,
+        audit: Audit,
+        global: &'a Global,
+    ) -> Result<Self, Failure> {
         let started = Instant::now();
+        let ends = end_of(&prepared, started);
+        let mut player = Self {
+            global,
+            faults,
+            audit,
+            session,
+            phases: None,
+            sha256: None,
+            started,
+            ends,
+            live: Live::new(prepared.total, global.quiet || global.json),
+        };
+        player.session.end_in(left(ends))?;
+        player.follow(prepared)?;
+        player.log(Moment::Start, None);
+        Ok(player)
+    }
+
+    /// The session, in which the faults are in force.
+    pub(in crate::command) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether the faults end without anybody's doing.
+    pub(in crate::command) fn ends_by_itself(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// Returns when the faults are to end.
+    pub(in crate::command) async fn play(
+        &mut self,
+        influences: &mut Influences,
+    ) -> Result<Ending, Failure> {
         let mut ending = Ending::default();
-        let mut command = child::spawn(&self.args.command, &self.global.netns())?;
-        let total = phases.as_ref().and_then(Phases::total);
-        let total = self.args.duration.into_iter().chain(total).min();
-        let mut live = Live::new(total, self.global.quiet || self.global.json);
-        if let Some(phases) = &phases {
-            self.say_phase(phases, started, Duration::ZERO, &live)?;
-        }
-        let mut tick = interval(session::RENEWAL);
+        self.say_phase(Duration::ZERO)?;
+        let mut renewal = interval(self.session.renewal());
         // After a suspension one renewal is enough.
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let time_is_up = sleep_until(deadline(started, total));
-        tokio::pin!(time_is_up);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut counting = interval(COUNTING);
+        counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let phase_due = self.phases.as_ref().and_then(Phases::due);
             tokio::select! {
-                _ = tick.tick() => {
-                    if !self.tick(&mut session, &phases, started, &mut live)? {
+                _ = renewal.tick() => {
+                    self.session.renew()?;
+                    // Their clock goes on while the machine is suspended, other than that of timers.
+                    if self.session.term()?.ends_in_ms == Some(0) {
+                        break;
+                    }
+                }
+                _ = counting.tick() => {
+                    if !self.count()? {
                         ending.device_gone = true;
                         break;
                     }
                 }
-                () = sleep_until(deadline(started, phases.as_ref().and_then(Phases::due))) => {
-                    if let Some(phases) = &mut phases
-                        && let Some(late) = phases.proceed(&mut session, started)?
-                    {
-                        self.say_phase(phases, started, late, &live)?;
-                    }
-                }
-                saved = saved(&mut watch) => {
+                () = until(phase_due) => self.proceed()?,
+                saved = saved(&mut influences.watch) => {
                     saved?;
-                    self.reload(&mut session, started, &live)?;
+                    self.reload()?;
                 }
-                status = wait_for(&mut command) => {
+                wish = next(&mut influences.wishes) => wish(self),
+                status = wait_for(&mut influences.command) => {
                     ending.command_status = Some(child::status_code(status?));
-                    command = None;
+                    influences.command = None;
                     break;
                 }
-                told = signals.told() => {
+                told = influences.signals.told() => {
                     ending.told = Some(told);
                     break;
                 }
-                () = &mut time_is_up => break,
+                () = until(self.ends) => break,
             }
         }
-        live.finish();
-        ending.elapsed_ms = started.elapsed().as_millis() as u64;
-        Ok(Played {
-            session,
-            phases,
-            ending,
-            command,
+        self.live.finish();
+        ending.elapsed_ms = self.elapsed_ms();
+        Ok(ending)
+    }
+
+    /// Ends the faults, and undoes everything. `patience` is asked whether to wait for packets that are
+    /// held. Returns what all rules have achieved.
+    pub(in crate::command) fn stop(
+        mut self,
+        reason: &str,
+        patience: impl Fn(u64) -> bool + Sync,
+    ) -> Result<Achieved, Failure> {
+        self.log(Moment::Stop, Some(reason));
+        let rules = self.session.rules().to_vec();
+        let last: Last = self.session.stop(patience)?;
+        Ok(match self.phases {
+            Some(phases) => phases.achieved(&last),
+            None => Achieved::of_ended(&rules, &last.in_force),
         })
     }
 
-    /// Renews the lease and shows the counters. `false` when the device is gone.
-    fn tick(
-        &self,
-        session: &mut Session,
-        phases: &Option<Phases<'_>>,
-        started: Instant,
-        live: &mut Live,
-    ) -> Result<bool, Failure> {
+    /// Takes up what has come into force.
+    fn follow(&mut self, prepared: Prepared) -> Result<(), Failure> {
+        let Prepared {
+            plans,
+            schedule,
+            sha256,
+            ..
+        } = prepared;
+        self.sha256 = sha256;
+        self.phases = schedule.map(|schedule| Phases::new(plans, schedule, Instant::now()));
+        match &self.phases {
+            Some(phases) => phases.note(&mut self.session),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts other rules into force. When this returns, no packet meets the former ones any more.
+    pub(in crate::command) fn swap(&mut self, prepared: Prepared) -> Result<(), Failure> {
+        let session = &mut self.session;
+        prepared
+            .plans
+            .iter()
+            .try_for_each(|plan| session.require_room(plan))?;
         session.renew()?;
-        let Some(snapshot) = session.snapshot()? else {
+        let first = session.prepare(prepared.first())?;
+        let ends = end_of(&prepared, Instant::now());
+        session.end_in(left(ends))?;
+        session.flip(first, prepared.elapsed())?;
+        self.ends = ends;
+        self.follow(prepared)?;
+        self.log(Moment::Swap, None);
+        Ok(())
+    }
+
+    /// Where what happens is noted, and in whose name.
+    pub(in crate::command) fn audit_mut(&mut self) -> &mut Audit {
+        &mut self.audit
+    }
+
+    /// Notes what happens for those who ask later.
+    fn log(&mut self, moment: Moment, reason: Option<&str>) {
+        let session = &self.session;
+        let Some(record) = session.record() else {
+            return;
+        };
+        let what = What {
+            record,
+            sha256: self.sha256.as_deref(),
+            reason,
+        };
+        if let Err(error) = self.audit.write(moment, &what) {
+            self.live
+                .print(format_args!("cannot write the audit line: {error}"));
+        }
+    }
+
+    /// Shows the counters. `false` when the device is gone.
+    fn count(&mut self) -> Result<bool, Failure> {
+        let Some(snapshot) = self.session.snapshot()? else {
             return Ok(false);
         };
-        let achieved = Achieved::new(session.rules(), &snapshot);
-        let elapsed = started.elapsed();
+        let achieved = Achieved::new(self.session.rules(), &snapshot);
         if self.global.json {
-            let elapsed_ms = elapsed.as_millis() as u64;
             print_json_line(&Event::Counters {
-                elapsed_ms,
-                phase: session.phase(),
+                elapsed_ms: self.elapsed_ms(),
+                phase: self.session.phase(),
                 achieved: &achieved,
             })?;
         }
-        let progress = phases.as_ref().map(Phases::progress);
-        live.show(elapsed, progress.as_deref(), &achieved);
+        let progress = self.phases.as_ref().map(Phases::progress);
+        self.live
+            .show(self.started.elapsed(), progress.as_deref(), &achieved);
         Ok(true)
     }
 
+    /// Does what is due of the phases.
+    fn proceed(&mut self) -> Result<(), Failure> {
+        let late = match &mut self.phases {
+            Some(phases) => phases.proceed(&mut self.session)?,
+            None => None,
+        };
+        match late {
+            Some(late) => self.say_phase(late),
+            None => Ok(()),
+        }
+    }
+
     /// Says which phase has begun.
-    fn say_phase(
-        &self,
-        phases: &Phases<'_>,
-        started: Instant,
-        late: Duration,
-        live: &Live,
-    ) -> Result<(), Failure> {
+    fn say_phase(&self, late: Duration) -> Result<(), Failure> {
+        let Some(phases) = &self.phases else {
+            return Ok(());
+        };
         if self.global.json {
             return print_json_line(&Event::Phase {
-                elapsed_ms: started.elapsed().as_millis() as u64,
+                elapsed_ms: self.elapsed_ms(),
                 phase: phases.name(),
                 repetition: phases.repetition(),
                 late_us: late.as_micros() as u64,
             });
         }
-        live.phase(&format!("{}: {}", self.args.interface, phases.progress()));
+        let text = format!("{}: {}", self.faults.interface, phases.progress());
+        self.live.phase(&text);
         Ok(())
     }
 
     /// Swaps the saved profile in. Where that fails, says why, and the old one stays in force.
-    fn reload(&self, session: &mut Session, started: Instant, live: &Live) -> Result<(), Failure> {
-        let former = match session.snapshot()? {
-            Some(snapshot) => Achieved::new(session.rules(), &snapshot),
-            // The device is gone: the next tick ends the run.
+    fn reload(&mut self) -> Result<(), Failure> {
+        let former = match self.session.snapshot()? {
+            Some(snapshot) => Achieved::new(self.session.rules(), &snapshot),
+            // The device is gone: the counters will tell.
             None => return Ok(()),
         };
-        let plan = match self.swap(session) {
-            Ok(plan) => plan,
-            Err(failure) => {
-                live.print(failure);
-                return Ok(());
-            }
+        if let Err(failure) = self.swap_saved() {
+            self.live.print(failure);
+            return Ok(());
+        }
+        let Some(record) = self.session.record() else {
+            return Ok(());
         };
         if self.global.json {
             return print_json_line(&Event::Reloaded {
-                elapsed_ms: started.elapsed().as_millis() as u64,
-                profile: &plan.profile,
-                seed: plan.seed,
+                elapsed_ms: self.elapsed_ms(),
+                profile: &record.profile,
+                seed: record.seed,
                 former: &former,
             });
         }
         if !self.global.quiet {
-            live.print(format_args!(
+            self.live.print(format_args!(
                 "{}: faults changed: profile {}, seed {}; until now:\n{}",
-                self.args.interface,
-                plan.profile,
-                plan.seed,
+                self.faults.interface,
+                record.profile,
+                record.seed,
                 report::text(&former).trim_end()
             ));
         }
         Ok(())
     }
 
-    fn swap(&self, session: &mut Session) -> Result<Plan, Failure> {
-        let argument = self.args.profile.as_deref().unwrap_or_default();
-        let profile = load_profile(argument, self.global)?;
+    fn swap_saved(&mut self) -> Result<(), Failure> {
+        let chosen = Chosen::new(self.faults, self.global)?;
+        require_steady(&chosen.profile)?;
         // A seed that was drawn at the start stays: what was not edited does not change.
-        let seed = self.args.seed.or(profile.seed).or(session.seed());
-        if profile.timeline().is_some() {
-            return Err(phases::not_watched(&profile));
-        }
-        let plan = work_out(&profile, seed)?.swap_remove(0);
-        session.swap(&plan)?;
-        Ok(plan)
+        let seed = self.faults.seed.or(chosen.profile.seed);
+        let seed = seed.or(self.session.record().map(|record| record.seed));
+        let mut prepared = Prepared::new(chosen, seed, self.faults)?;
+        prepared.total = left(self.ends);
+        self.swap(prepared)
     }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+}
+
+/// Refuses a profile that cannot be watched.
+pub(super) fn require_steady(profile: &Profile) -> Result<(), Failure> {
+    match profile.timeline() {
+        Some(_) => Err(phases::not_watched(profile)),
+        None => Ok(()),
+    }
+}
+
+/// When what begins at `start` ends. What ends after centuries does not.
+fn end_of(prepared: &Prepared, start: Instant) -> Option<Instant> {
+    prepared.total.and_then(|total| start.checked_add(total))
+}
+
+/// How long it is until then.
+fn left(ends: Option<Instant>) -> Option<Duration> {
+    ends.map(|ends| ends.saturating_duration_since(Instant::now()))
 }
 
 /// Waits for a command that outlives the faults. One that Ctrl-C was meant for has been told by the
@@ -244,11 +383,12 @@ pub(super) async fn end_command(
     Ok(())
 }
 
-/// The moment `after` the start; one that never comes where there is none.
-fn deadline(started: Instant, after: Option<Duration>) -> tokio::time::Instant {
-    /// As long as any timer runs: half a century.
-    const NEVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
-    (started + after.unwrap_or(NEVER).min(NEVER)).into()
+/// Waits until that moment; for ever where there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits until the profile was saved; for ever where it is not watched.
@@ -265,4 +405,14 @@ async fn wait_for(command: &mut Option<Child>) -> std::io::Result<std::process::
         Some(child) => child.wait().await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until somebody wants something; for ever where nobody can.
+async fn next(wishes: &mut Option<mpsc::Receiver<Wish>>) -> Wish {
+    if let Some(wishes) = wishes
+        && let Some(wish) = wishes.recv().await
+    {
+        return wish;
+    }
+    std::future::pending().await
 }

@@ -15,16 +15,17 @@ use crate::error::{Code, Failure};
 
 /// The handlers. ctrlc owns SIGINT alone, because it does not tell signals apart and the exit codes
 /// differ; SIGTERM and SIGHUP are tokio's.
-pub(super) struct Signals {
+pub(in crate::command) struct Signals {
     count: Arc<AtomicU32>,
     interrupts: watch::Receiver<u32>,
     terminate: Signal,
     hangup: Signal,
+    ends_on_hangup: bool,
 }
 
 /// How a run was told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(in crate::command) enum Told {
     /// By Ctrl-C.
     Interrupted,
     /// By SIGTERM or SIGHUP.
@@ -35,6 +36,15 @@ impl Signals {
     /// Installs the handlers, before anything is changed: a signal that comes while the run is
     /// being set up ends it as soon as it is.
     pub(super) fn install(runtime: &Runtime) -> Result<Self, Failure> {
+        Self::new(runtime, true)
+    }
+
+    /// Likewise, for a process that outlives its terminal.
+    pub(in crate::command) fn in_background(runtime: &Runtime) -> Result<Self, Failure> {
+        Self::new(runtime, false)
+    }
+
+    fn new(runtime: &Runtime, ends_on_hangup: bool) -> Result<Self, Failure> {
         let count = Arc::new(AtomicU32::new(0));
         let (sender, interrupts) = watch::channel(0);
         let counter = Arc::clone(&count);
@@ -50,6 +60,7 @@ impl Signals {
             interrupts,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            ends_on_hangup,
         })
     }
 
@@ -64,7 +75,7 @@ impl Signals {
             // The sender lives in the handler, for as long as the process.
             _ = self.interrupts.wait_for(|count| *count > 0) => Told::Interrupted,
             _ = self.terminate.recv() => Told::Terminated,
-            _ = self.hangup.recv() => Told::Terminated,
+            _ = self.hangup.recv(), if self.ends_on_hangup => Told::Terminated,
         }
     }
 }

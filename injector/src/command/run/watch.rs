@@ -17,7 +17,7 @@ use crate::{
 
 /// Watches a profile's file. Many editors write another file and rename it over this one, which is
 /// why it is the directory that is watched.
-pub(super) struct Watch {
+pub(in crate::command) struct Watch {
     inotify: Inotify,
     /// The same file description: tells when there is something to read.
     ready: AsyncFd<OwnedFd>,

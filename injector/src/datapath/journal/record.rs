@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    datapath::{counters::MapIds, netns::NetnsId, undo::Undo},
+    datapath::{Error, counters::MapIds, netns::NetnsId, undo::Undo},
     plan::{Asked, Hook, PlannedRule},
 };
 
@@ -19,6 +19,9 @@ pub struct Record {
     pub schema: String,
     /// The process.
     pub pid: u32,
+    /// Whether it runs in the background.
+    #[serde(default)]
+    pub background: bool,
     /// The device.
     pub device: String,
     /// Its index.
@@ -30,6 +33,9 @@ pub struct Record {
     /// The phase, where the profile has phases.
     #[serde(default)]
     pub phase: Option<String>,
+    /// The phase after it, where it is known which.
+    #[serde(default)]
+    pub next: Option<NextPhase>,
     /// The seed.
     pub seed: u64,
     /// When it started, in seconds since 1970.
@@ -42,8 +48,8 @@ pub struct Record {
     pub delay_max_ns: u64,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
-    /// The maps that hold the counters, once loaded.
-    pub maps: Option<MapIds>,
+    /// The maps of which others may read, once loaded.
+    pub maps: Option<RunMaps>,
     /// What to undo, in the order in which it was done.
     pub undo: Vec<Undo>,
 }
@@ -53,6 +59,34 @@ impl Record {
     pub fn slots(&self) -> Range<u32> {
         self.first_slot..self.first_slot + self.rules.len() as u32
     }
+
+    /// That the run has its device.
+    pub fn busy(&self) -> Error {
+        Error::Busy {
+            device: self.device.clone(),
+            pid: self.pid,
+            profile: self.profile.clone(),
+        }
+    }
+}
+
+/// The kernel's numbers of maps of which others may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunMaps {
+    /// Those that hold the counters.
+    #[serde(flatten)]
+    pub counters: MapIds,
+    /// The one by which the loader talks to the programs.
+    pub control: u32,
+}
+
+/// A phase that is to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextPhase {
+    /// Its name.
+    pub phase: String,
+    /// When it begins, on the boot-time clock.
+    pub at_boot_ns: u64,
 }
 
 /// What `status` needs to know of a rule.

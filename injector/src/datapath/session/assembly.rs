@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use aya::Ebpf;
-use injector_common::abi::{XdpMode, maps};
+use injector_common::abi::XdpMode;
 
-use super::{LAPSE, Options, Session};
+use super::{Options, Session};
 use crate::{
     datapath::{
         Attached, Error, Netns, Result, XdpPolicy,
         attach::{self, DeviceLinks},
-        control::Control,
-        journal::Journal,
+        journal::{Journal, RunMaps},
         netlink::Netlink,
+        netns::NetnsId,
         object::{self, Specialisation},
         pair::Pair,
         sysctl,
@@ -25,6 +25,7 @@ use crate::{
 /// What a run is put together from.
 pub(super) struct Assembly<'a> {
     pub netns: &'a Netns,
+    pub id: NetnsId,
     pub netlink: &'a Netlink,
     pub plan: &'a Plan,
     pub needs: Needs,
@@ -66,10 +67,14 @@ impl Assembly<'_> {
         pair.wait_until_up(netlink)?;
         open_loopback(&target, journal)?;
         let counters = object::take_counters(&mut ebpf)?;
-        let mut control = Control::new(object::take_array(&mut ebpf, maps::CONTROL)?, LAPSE);
-        control.renew()?;
+        let mut control = object::take_control(&mut ebpf)?;
+        control.renew(options.lapse)?;
+        control.end_in(None)?;
         control.begin(0, options.elapsed)?;
-        journal.record.maps = Some(counters.ids());
+        journal.record.maps = Some(RunMaps {
+            counters: counters.ids(),
+            control: control.id(),
+        });
         journal.record.attached.extend(xdp);
         for hook in Hook::ALL.into_iter().filter(|hook| needs.uses(*hook)) {
             let device = attach::Device {
@@ -83,6 +88,7 @@ impl Assembly<'_> {
         journal.save()?;
         Ok(Session {
             netns: self.netns.clone(),
+            id: self.id,
             target,
             links,
             ebpf,
@@ -93,6 +99,7 @@ impl Assembly<'_> {
             former: 0..0,
             swapped: None,
             control,
+            lapse: options.lapse,
             counters,
             journal: None,
             delay_max: Duration::from_nanos(plan.delay_max_ns()),
@@ -155,12 +162,12 @@ fn open_loopback(target: &Target, journal: &mut Journal) -> Result<()> {
     for setting in ["accept_local", "route_localnet"] {
         let path = sysctl::device_path("ipv4", &target.link.name, setting);
         match sysctl::read(&path)? {
-            Some(value) if value != "1" => {
+            Some(value) if value != sysctl::OPEN => {
                 journal.note(Undo::RestoreSysctl {
                     path: path.clone(),
                     value,
                 })?;
-                sysctl::write(&path, "1")?;
+                sysctl::write(&path, sysctl::OPEN)?;
             }
             _ => {}
         }

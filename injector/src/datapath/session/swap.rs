@@ -14,7 +14,7 @@ use nix::libc;
 
 use super::Session;
 use crate::{
-    datapath::{Error, Result, counters::Snapshot, object},
+    datapath::{Error, Result, counters::Snapshot, journal::RecordedRule, object},
     plan::{Needs, Plan},
 };
 
@@ -27,12 +27,33 @@ pub(super) struct Swapped {
 }
 
 /// Rules that can come into force at any moment.
-pub struct Prepared<'a> {
-    plan: &'a Plan,
+pub struct Prepared {
+    noted: Noted,
     generation: u32,
     slots: Range<u32>,
     /// The final counters of the rules that made room.
     pub former: Snapshot,
+}
+
+/// What others are told of a plan in force.
+struct Noted {
+    profile: String,
+    phase: Option<String>,
+    seed: u64,
+    rules: Vec<RecordedRule>,
+    delay_max_ns: u64,
+}
+
+impl From<&Plan> for Noted {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            profile: plan.profile.clone(),
+            phase: plan.phase.clone(),
+            seed: plan.seed,
+            rules: plan.rules.iter().map(Into::into).collect(),
+            delay_max_ns: plan.delay_max_ns(),
+        }
+    }
 }
 
 impl Session {
@@ -54,7 +75,7 @@ impl Session {
     /// # Errors
     ///
     /// As with [`swap`](Self::swap).
-    pub fn prepare<'a>(&mut self, plan: &'a Plan) -> Result<Prepared<'a>> {
+    pub fn prepare(&mut self, plan: &Plan) -> Result<Prepared> {
         self.require_room(plan)?;
         let generation = (self.generation + 1) % GENERATIONS;
         self.wait_until_decided()?;
@@ -69,7 +90,7 @@ impl Session {
         self.counters.clear(slots.clone())?;
         object::fill(&mut self.ebpf, plan, &self.needs, generation)?;
         Ok(Prepared {
-            plan,
+            noted: plan.into(),
             generation,
             slots,
             former,
@@ -82,8 +103,8 @@ impl Session {
     /// # Errors
     ///
     /// Where the kernel refuses.
-    pub fn flip(&mut self, prepared: Prepared<'_>, late: Duration) -> Result<Instant> {
-        let Prepared { plan, slots, .. } = prepared;
+    pub fn flip(&mut self, prepared: Prepared, late: Duration) -> Result<Instant> {
+        let Prepared { noted, slots, .. } = prepared;
         self.control.begin(prepared.generation, late)?;
         object::put_into_force(&mut self.ebpf, prepared.generation)?;
         let flipped = Instant::now();
@@ -94,10 +115,8 @@ impl Session {
             at: Instant::now(),
             uncounted_until: self.swapped.take().and_then(|s| s.uncounted_until),
         });
-        self.delay_max = self
-            .delay_max
-            .max(Duration::from_nanos(plan.delay_max_ns()));
-        self.note_rules(plan)?;
+        self.delay_max = self.delay_max.max(Duration::from_nanos(noted.delay_max_ns));
+        self.note_rules(noted)?;
         Ok(flipped)
     }
 
@@ -136,17 +155,18 @@ impl Session {
     }
 
     /// Lets `status` know.
-    fn note_rules(&mut self, plan: &Plan) -> Result<()> {
+    fn note_rules(&mut self, noted: Noted) -> Result<()> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
         let record = &mut journal.record;
-        record.profile.clone_from(&plan.profile);
-        record.phase.clone_from(&plan.phase);
-        record.seed = plan.seed;
-        record.rules = plan.rules.iter().map(Into::into).collect();
+        record.profile = noted.profile;
+        record.phase = noted.phase;
+        record.next = None;
+        record.seed = noted.seed;
+        record.rules = noted.rules;
         record.first_slot = self.slots.start;
-        record.delay_max_ns = record.delay_max_ns.max(plan.delay_max_ns());
+        record.delay_max_ns = record.delay_max_ns.max(noted.delay_max_ns);
         journal.save()
     }
 }

@@ -1,0 +1,225 @@
+//! `injector apply`
+
+use std::{
+    env, io,
+    os::unix::{net::UnixStream, process::CommandExt as _},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::setsid;
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    control::{self, InForce, Reply, Request},
+    print, print_json,
+    run::{Chosen, Prepared, open_audit},
+};
+use crate::{
+    cli::{Apply, Faults, Global},
+    datapath::{
+        Netns, capability, clear,
+        journal::{self, Record},
+        netlink::Netlink,
+        netns::NetnsId,
+        target::Target,
+    },
+    error::{Code, Failure},
+    observe::{audit::Who, format},
+    profile::Source,
+};
+
+/// How long to wait for faults to be in force, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    in_force: &'a InForce,
+}
+
+pub(super) fn apply(args: &Apply, global: &Global) -> Outcome {
+    let faults = &args.faults;
+    let request = request(faults, global)?;
+    capability::require_for_run()?;
+    let netns = global.netns();
+    let (id, ifindex) = place(&netns, &faults.interface)?;
+    // Only to know now whether it can be.
+    open_audit(faults, Who::this_process())?;
+    if faults.replace {
+        clear::stop_holder(&netns, &faults.interface)?;
+    }
+    match ask(&request, id, ifindex)? {
+        Reply::InForce(in_force) => say(&in_force, global),
+        Reply::Failed(failure) => Err(failure),
+    }
+}
+
+/// What to ask for, having made sure that it makes sense.
+fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
+    let stdin = match faults.profile.as_deref() {
+        Some(argument @ "-") => {
+            let source = Source::open(argument);
+            let source = source.map_err(|error| super::invalid_profile(&error, global))?;
+            Some(source.text().to_owned())
+        }
+        _ => None,
+    };
+    let chosen = Chosen::from(faults, stdin.clone(), global)?;
+    let prepared = Prepared::new(chosen, faults.seed, faults)?;
+    let arguments = env::args_os().skip(1).map(|argument| {
+        argument.into_string().map_err(|argument| {
+            let message = format!("`{}` is not UTF-8", argument.display());
+            Failure::new(Code::Usage, message)
+        })
+    });
+    Ok(Request {
+        schema: control::SCHEMA.into(),
+        arguments: arguments.collect::<Result<_, _>>()?,
+        directory: env::current_dir()?,
+        stdin,
+        seed: prepared.first().seed,
+    })
+}
+
+/// The device, as others know it.
+pub(super) fn place(netns: &Netns, device: &str) -> Result<(NetnsId, u32), Failure> {
+    let target = netns.run(|| Target::find(&Netlink::open()?, netns, device))?;
+    Ok((netns.id()?, target.link.index))
+}
+
+/// Asks the process that holds the device, or starts one.
+fn ask(request: &Request, netns: NetnsId, ifindex: u32) -> Result<Reply, Failure> {
+    /// How soon to look again where somebody is just starting or ending.
+    const STEP: Duration = Duration::from_millis(20);
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let holder = living(netns, ifindex)?;
+        match &holder {
+            Some(holder) if !holder.background => return Err(holder.busy().into()),
+            Some(holder) => {
+                if let Some(reply) = ask_holder(request, holder)? {
+                    return Ok(reply);
+                }
+            }
+            None => match start(request)? {
+                // Somebody else was faster.
+                Reply::Failed(failure)
+                    if failure.code == Code::Conflict && living(netns, ifindex)?.is_some() => {}
+                reply => return Ok(reply),
+            },
+        }
+        if let Some(holder) = holder
+            && Instant::now() > give_up
+        {
+            return Err(holder.busy().into());
+        }
+        thread::sleep(STEP);
+    }
+}
+
+/// The run that has the device.
+fn living(netns: NetnsId, ifindex: u32) -> Result<Option<Record>, Failure> {
+    let found = journal::record_of(netns, ifindex)?;
+    Ok(found.and_then(|(record, alive)| alive.then_some(record)))
+}
+
+/// Asks for a swap; `None` where the process has not begun to listen, or is ending.
+fn ask_holder(request: &Request, holder: &Record) -> Result<Option<Reply>, Failure> {
+    let failed = |error: io::Error| {
+        let message = format!(
+            "the process with pid {}, which holds `{}`, does not answer: {error}",
+            holder.pid, holder.device
+        );
+        Failure::new(Code::Conflict, message).hint("`--replace` ends it, and starts anew")
+    };
+    let path = journal::socket_of(holder.netns, holder.ifindex);
+    let stream = match UnixStream::connect(path) {
+        Err(error) if is_absence(&error) => return Ok(None),
+        stream => stream.map_err(failed)?,
+    };
+    match control::send(&stream, request) {
+        Err(error) if is_absence(&error) => return Ok(None),
+        sent => sent.map_err(failed)?,
+    }
+    control::receive(&stream, PATIENCE).map_err(failed)
+}
+
+/// Whether nobody is at the other end.
+fn is_absence(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    [BrokenPipe, ConnectionRefused, ConnectionReset, NotFound].contains(&error.kind())
+}
+
+/// Starts a process that holds what is asked for.
+fn start(request: &Request) -> Result<Reply, Failure> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // The link leads to this very program, also where its file has been replaced.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("injector")
+        .arg("hold")
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/");
+    // SAFETY: the call is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| setsid().map(|_| ()).map_err(io::Error::from));
+    }
+    let mut holder = command.spawn()?;
+    // It has the other end alone now, so that we notice its death.
+    drop(command);
+    control::send(&ours, request)?;
+    let reply = control::receive(&ours, PATIENCE)?;
+    match reply {
+        Some(Reply::InForce(in_force)) => Ok(Reply::InForce(in_force)),
+        failed => {
+            let status = holder.wait()?;
+            failed.ok_or_else(|| {
+                let message = format!("the process that was to hold the faults died: {status}");
+                Failure::new(Code::Unexpected, message)
+            })
+        }
+    }
+}
+
+fn say(in_force: &InForce, global: &Global) -> Outcome {
+    if global.json {
+        print_json(&Answer {
+            schema: "injector.apply/v1",
+            in_force,
+        })?;
+        return Ok(0);
+    }
+    if global.quiet {
+        return Ok(0);
+    }
+    let InForce {
+        device,
+        profile,
+        seed,
+        pid,
+        ..
+    } = in_force;
+    let hooks = in_force.attached.iter();
+    let hooks: Vec<_> = hooks.map(|a| format!("{} by {}", a.hook, a.via)).collect();
+    let what = if in_force.swapped { "changed" } else { "on" };
+    let end = in_force.ends_in_ms.map(|ms| {
+        let left = format::remaining(ms);
+        format!("; they end in {left}")
+    });
+    let place = match &global.netns {
+        Some(Netns::Path { name, .. }) => format!(" --netns {name}"),
+        _ => String::new(),
+    };
+    print(&format!(
+        "{device}: faults {what}: profile {profile}, seed {seed}, {}; held by pid {pid}{}\n\
+         `injector clear -i {device}{place}` ends them\n",
+        hooks.join(", "),
+        end.unwrap_or_default(),
+    ))
+}

@@ -1,0 +1,293 @@
+//! The process that holds the faults of `apply`: a run in the background, whose rules others may swap.
+//!
+//! It is told what to do over a socket on its standard input, once, and then over one in
+//! `/run/injector`, by the same messages.
+
+use std::{
+    env,
+    fs::{self, File, Permissions},
+    io,
+    os::{
+        fd::AsFd as _,
+        unix::{
+            fs::PermissionsExt as _,
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::Path,
+    sync::mpsc as channel,
+    thread,
+};
+
+use clap::Parser as _;
+use nix::{libc, unistd::dup2_stdin};
+use tokio::{runtime::Runtime, sync::mpsc};
+
+use super::{
+    Outcome,
+    control::{self, InForce, Reply, Request},
+    run::{Chosen, Influences, Player, Prepared, Signals, Wish, begin_session, open_audit},
+};
+use crate::{
+    cli::{Cli, Command, Faults, Global},
+    datapath::{Options, Session, journal, undo::Undo},
+    error::{Code, Failure},
+    observe::audit::Who,
+    plan::Needs,
+};
+
+/// Holds what standard input asks for, until it ends.
+pub(super) fn hold() -> Outcome {
+    close_inherited();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let asker = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let not_asked = || {
+        Failure::new(Code::Usage, "nobody asks for faults on standard input")
+            .hint("`injector apply` starts this command by itself")
+    };
+    let who = control::peer(&asker).map_err(|_| not_asked())?;
+    let request = control::receive::<Request>(&asker, control::AT_HAND)?;
+    let (Some(who), Some(request)) = (who, request) else {
+        return Err(not_asked());
+    };
+    let order = match Order::new(request) {
+        Ok(order) => order,
+        Err(failure) => return refuse(&asker, failure),
+    };
+    let (faults, global) = (order.faults.clone(), order.global.clone());
+    match begin(order, who, &faults, &global, &runtime) {
+        Ok((player, influences)) => play(player, influences, &asker, &runtime),
+        Err(failure) => refuse(&asker, failure),
+    }
+}
+
+/// Closes what this process was born with, but for its standard streams: locks and pipes of others.
+fn close_inherited() {
+    // SAFETY: nothing has been opened yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
+fn refuse(asker: &UnixStream, failure: Failure) -> Outcome {
+    let code = failure.code as u8;
+    control::send(asker, &Reply::Failed(failure))?;
+    Ok(code)
+}
+
+/// A request, understood.
+struct Order {
+    faults: Faults,
+    global: Global,
+    prepared: Prepared,
+}
+
+impl Order {
+    fn new(request: Request) -> Result<Self, Failure> {
+        if request.schema != control::SCHEMA {
+            let message = format!(
+                "the faults are held by another version of injector, which knows `{}` and not `{}`",
+                control::SCHEMA,
+                request.schema
+            );
+            return Err(Failure::new(Code::Conflict, message)
+                .hint("`--replace` ends that process, and starts one of this version"));
+        }
+        // Relative paths are those of whoever asks; this process is nowhere, to keep nothing mounted.
+        let there = env::set_current_dir(&request.directory);
+        there.map_err(|error| {
+            let directory = request.directory.display();
+            Failure::new(Code::Usage, format!("cannot enter {directory}: {error}"))
+        })?;
+        let order = Self::read(request);
+        env::set_current_dir("/")?;
+        order
+    }
+
+    fn read(request: Request) -> Result<Self, Failure> {
+        let arguments = ["injector".to_owned()].into_iter().chain(request.arguments);
+        let cli = Cli::try_parse_from(arguments);
+        let cli = cli.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+        let Command::Apply(apply) = cli.command else {
+            return Err(Failure::new(Code::Usage, "only `apply` can be held"));
+        };
+        let mut faults = apply.faults;
+        faults.audit = faults.audit.map(std::path::absolute).transpose()?;
+        // Whoever asks has seen to that.
+        faults.replace = false;
+        let global = Global {
+            json: false,
+            quiet: true,
+            ..cli.global
+        };
+        let chosen = Chosen::from(&faults, request.stdin, &global)?;
+        let prepared = Prepared::new(chosen, Some(request.seed), &faults)?;
+        Ok(Self {
+            faults,
+            global,
+            prepared,
+        })
+    }
+}
+
+/// Puts the first faults into force, and lets others ask for more.
+fn begin<'a>(
+    order: Order,
+    who: Who,
+    faults: &'a Faults,
+    global: &'a Global,
+    runtime: &Runtime,
+) -> Result<(Player<'a>, Influences), Failure> {
+    let prepared = order.prepared;
+    let audit = open_audit(faults, who)?;
+    let signals = Signals::in_background(runtime)?;
+    let options = Options {
+        background: true,
+        ..prepared.options(faults)
+    };
+    let mut session = begin_session(&prepared, Needs::ANY, options, faults, global)?;
+    let listener = listen(&mut session)?;
+    let (sender, wishes) = mpsc::channel(1);
+    let player = Player::begin(session, prepared, faults, audit, global)?;
+    thread::spawn(move || serve(&listener, &sender));
+    let influences = Influences {
+        signals,
+        watch: None,
+        command: None,
+        wishes: Some(wishes),
+    };
+    Ok((player, influences))
+}
+
+/// Plays on when whoever asked knows that the faults are in force.
+fn play(
+    mut player: Player<'_>,
+    mut influences: Influences,
+    asker: &UnixStream,
+    runtime: &Runtime,
+) -> Outcome {
+    let told = in_force(&player, false);
+    if control::send(asker, &Reply::from(told))
+        .and_then(|()| detach())
+        .is_err()
+    {
+        // It has been killed meanwhile: nobody would know.
+        player.stop("apply was killed", |_| false)?;
+        return Ok(Code::Unexpected as u8);
+    }
+    let _ = asker.shutdown(std::net::Shutdown::Both);
+    let played = runtime.block_on(player.play(&mut influences));
+    // Who asks now has to start anew.
+    drop(influences.wishes.take());
+    let reason = match &played {
+        Ok(ending) => ending.reason().to_owned(),
+        Err(failure) => failure.message.clone(),
+    };
+    player.stop(&reason, |_| true)?;
+    played.map(|_| Code::Ok as u8)
+}
+
+/// Lets go of the socket on standard input.
+fn detach() -> io::Result<()> {
+    Ok(dup2_stdin(File::open("/dev/null")?)?)
+}
+
+/// Listens for those who want other rules.
+fn listen(session: &mut Session) -> Result<UnixListener, Failure> {
+    let Some(record) = session.record() else {
+        return Err(Failure::new(Code::Unexpected, "the run has no record"));
+    };
+    let path = journal::socket_of(record.netns, record.ifindex);
+    session.note(Undo::DeleteSocket { path: path.clone() })?;
+    bind(&path).map_err(|error| {
+        let message = format!("cannot listen on {}: {error}", path.display());
+        Failure::new(Code::Refused, message)
+    })
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    // The device's record is ours, and so is the name.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves one after the other, for as long as the run plays.
+fn serve(listener: &UnixListener, wishes: &mpsc::Sender<Wish>) {
+    for stream in listener.incoming().flatten() {
+        // Who cannot be understood, or is gone, needs no answer.
+        let _ = serve_one(&stream, wishes);
+        if wishes.is_closed() {
+            return;
+        }
+    }
+}
+
+fn serve_one(stream: &UnixStream, wishes: &mpsc::Sender<Wish>) -> io::Result<()> {
+    let Some(who) = control::peer(stream)? else {
+        return Ok(());
+    };
+    let Some(request) = control::receive::<Request>(stream, control::AT_HAND)? else {
+        return Ok(());
+    };
+    let (sender, reply) = channel::channel();
+    let wish: Wish = Box::new(move |player| {
+        // The receiver waits below.
+        let _ = sender.send(Reply::from(swap(player, request, who)));
+    });
+    // Where the run ends meanwhile, there is no answer: the faults that it held are over.
+    if wishes.blocking_send(wish).is_ok()
+        && let Ok(reply) = reply.recv()
+    {
+        control::send(stream, &reply)?;
+    }
+    Ok(())
+}
+
+/// Puts other rules into force.
+fn swap(player: &mut Player<'_>, request: Request, who: Who) -> Result<InForce, Failure> {
+    let order = Order::new(request)?;
+    require_same_place(player, &order)?;
+    let audit = match &order.faults.audit {
+        Some(_) => open_audit(&order.faults, who)?,
+        None => player.audit_mut().in_the_name_of(who)?,
+    };
+    let former = std::mem::replace(player.audit_mut(), audit);
+    if let Err(failure) = player.swap(order.prepared) {
+        *player.audit_mut() = former;
+        return Err(failure);
+    }
+    in_force(player, true)
+}
+
+/// That the request is about the device that is held: a device of another namespace may have had its
+/// number before.
+fn require_same_place(player: &Player<'_>, order: &Order) -> Result<(), Failure> {
+    let netns = order.global.netns();
+    let (id, ifindex) = super::apply::place(&netns, &order.faults.interface)?;
+    match player.session().record() {
+        Some(record) if record.netns.may_be(&id) && record.ifindex == ifindex => Ok(()),
+        _ => Err(Failure::new(Code::Conflict, "another device is held here")),
+    }
+}
+
+fn in_force(player: &Player<'_>, swapped: bool) -> Result<InForce, Failure> {
+    let session = player.session();
+    let Some(record) = session.record() else {
+        return Err(Failure::new(Code::Unexpected, "the run has no record"));
+    };
+    Ok(InForce {
+        profile: record.profile.clone(),
+        seed: record.seed,
+        device: record.device.clone(),
+        ifindex: record.ifindex,
+        attached: record.attached.clone(),
+        pid: record.pid,
+        swapped,
+        ends_in_ms: session.term()?.ends_in_ms,
+    })
+}

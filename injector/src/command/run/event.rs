@@ -1,0 +1,52 @@
+//! The lines of a run's JSON stream.
+
+use serde::Serialize;
+
+use crate::{datapath::Attached, observe::report::Achieved};
+
+/// One line.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event<'a> {
+    /// The faults are in force.
+    Started {
+        schema: &'static str,
+        profile: &'a str,
+        seed: u64,
+        device: &'a str,
+        ifindex: u32,
+        attached: &'a [Attached],
+    },
+    /// A phase is in force.
+    Phase {
+        elapsed_ms: u64,
+        phase: &'a str,
+        /// Counting from 1.
+        repetition: u64,
+        /// How long after its time.
+        late_us: u64,
+    },
+    /// The counters, once a second; in a profile with phases, since the present one began.
+    Counters {
+        elapsed_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phase: Option<&'a str>,
+        #[serde(flatten)]
+        achieved: &'a Achieved,
+    },
+    /// Other rules are in force, since the file was saved.
+    Reloaded {
+        elapsed_ms: u64,
+        profile: &'a str,
+        seed: u64,
+        /// What the former rules had achieved.
+        former: &'a Achieved,
+    },
+    /// Everything is undone.
+    Ended {
+        reason: &'static str,
+        elapsed_ms: u64,
+        #[serde(flatten)]
+        achieved: &'a Achieved,
+    },
+}

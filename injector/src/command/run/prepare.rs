@@ -1,0 +1,126 @@
+//! From the command line to what is to be played, before anything is touched.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::phases;
+use crate::{
+    cli::{Faults, Global},
+    command::{invalid_profile, quick, work_out},
+    datapath::Options,
+    error::{Code, Failure},
+    plan::{Plan, Schedule},
+    profile::{Profile, Source},
+};
+
+/// A profile as it was chosen.
+pub(in crate::command) struct Chosen {
+    pub profile: Profile,
+    /// The SHA-256 of its text; flags have none.
+    pub sha256: Option<String>,
+}
+
+impl Chosen {
+    /// What the command line asks for.
+    pub(in crate::command) fn new(faults: &Faults, global: &Global) -> Result<Self, Failure> {
+        Self::from(faults, None, global)
+    }
+
+    /// Likewise; standard input may have been read by somebody else.
+    pub(in crate::command) fn from(
+        faults: &Faults,
+        stdin: Option<String>,
+        global: &Global,
+    ) -> Result<Self, Failure> {
+        match (&faults.profile, quick::profile(&faults.quick)?) {
+            (Some(argument), None) => {
+                let source = match stdin {
+                    Some(text) => Ok(Source::of_stdin(text)),
+                    None => Source::open(argument),
+                };
+                let source = source.map_err(|error| invalid_profile(&error, global))?;
+                Self::parse(&source, global)
+            }
+            (None, Some(profile)) => Ok(Self {
+                profile,
+                sha256: None,
+            }),
+            (Some(_), Some(_)) => Err(Failure::new(
+                Code::Usage,
+                "a profile and faults from flags exclude each other",
+            )
+            .hint("write the faults into the profile, or leave the profile away")),
+            (None, None) => Err(Failure::new(Code::Usage, "nothing to inject")
+                .hint("name a profile, or ask for a fault: `--drop 1%`, `--delay 80ms`")),
+        }
+    }
+
+    /// What a text asks for.
+    pub(in crate::command) fn parse(source: &Source, global: &Global) -> Result<Self, Failure> {
+        let profile = source.parse();
+        let digest = Sha256::digest(source.text());
+        Ok(Self {
+            profile: profile.map_err(|error| invalid_profile(&error, global))?,
+            sha256: Some(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+        })
+    }
+}
+
+/// What is to be played.
+pub(in crate::command) struct Prepared {
+    /// One for each phase.
+    pub plans: Vec<Plan>,
+    /// When which phase comes, where there are phases.
+    pub schedule: Option<Schedule>,
+    /// How long it takes, where that is known.
+    pub total: Option<Duration>,
+    /// See [`Chosen`].
+    pub sha256: Option<String>,
+}
+
+impl Prepared {
+    /// Works out the profile, under a seed that overrides its own.
+    pub(in crate::command) fn new(
+        chosen: Chosen,
+        seed: Option<u64>,
+        faults: &Faults,
+    ) -> Result<Self, Failure> {
+        let Chosen { profile, sha256 } = chosen;
+        let schedule = phases::schedule(&profile, faults)?;
+        let phased = schedule.as_ref().and_then(Schedule::total);
+        Ok(Self {
+            plans: work_out(&profile, seed)?,
+            total: faults.duration.into_iter().chain(phased).min(),
+            schedule,
+            sha256,
+        })
+    }
+
+    /// What comes into force first.
+    pub(in crate::command) fn first(&self) -> &Plan {
+        let phase = self
+            .schedule
+            .as_ref()
+            .map_or(0, |schedule| schedule.first().phase);
+        &self.plans[phase]
+    }
+
+    /// How far on its course that is when it begins.
+    pub(in crate::command) fn elapsed(&self) -> Duration {
+        self.schedule
+            .as_ref()
+            .map_or(Duration::ZERO, Schedule::elapsed)
+    }
+
+    /// How to begin.
+    pub(in crate::command) fn options(&self, faults: &Faults) -> Options {
+        Options {
+            attach: faults.attach.attach,
+            xdp: faults.attach.xdp,
+            elapsed: self.elapsed(),
+            lapse: faults.lapse,
+            background: false,
+        }
+    }
+}
