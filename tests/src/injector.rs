@@ -269,7 +269,17 @@ pub fn call(netns: &Netns, args: &[&str]) -> Output {
 /// must be soon.
 #[track_caller]
 pub fn call_run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Output {
-    let mut child = spawn(netns, device, profile, args);
+    finish(spawn("run", netns, device, profile, args), profile)
+}
+
+/// Runs `injector apply ARGS…` likewise: returns when the faults are in force, or cannot be.
+#[track_caller]
+pub fn call_apply(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Output {
+    finish(spawn("apply", netns, device, profile, args), profile)
+}
+
+#[track_caller]
+fn finish(mut child: Child, profile: &str) -> Output {
     let mut stdin = child.stdin.take().expect("a pipe");
     // It may have failed already.
     let _ = stdin.write_all(profile.as_bytes());
@@ -277,12 +287,12 @@ pub fn call_run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Ou
     child.wait_with_output().expect("wait for injector")
 }
 
-fn spawn(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Child {
+fn spawn(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Child {
     let mut command = command();
     command
         .arg("--netns")
         .arg(netns.path())
-        .args(["--json", "run", "-i", device]);
+        .args(["--json", verb, "-i", device]);
     if !profile.is_empty() {
         command.arg("-");
     }
@@ -291,6 +301,61 @@ fn spawn(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Child {
         .stdin(Stdio::piped())
         .spawn()
         .expect("start injector")
+}
+
+/// Faults in the background. Dropping it clears them.
+#[derive(Debug)]
+pub struct Background {
+    netns: PathBuf,
+    /// The process that holds them.
+    pub pid: Pid,
+    /// Whether others were in force before.
+    pub swapped: bool,
+    /// The seed in use.
+    pub seed: u64,
+}
+
+impl Background {
+    /// Applies a profile on the host's device, with more arguments.
+    #[track_caller]
+    pub fn apply(host: &Host, profile: &str, args: &[&str]) -> Self {
+        #[derive(Deserialize)]
+        struct Applied {
+            pid: i32,
+            swapped: bool,
+            seed: u64,
+        }
+        let output = call_apply(&host.netns, &host.device, profile, args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {stderr}", output.status);
+        let applied: Applied = serde_json::from_slice(&output.stdout).expect("JSON from apply");
+        Self {
+            netns: host.netns.path(),
+            pid: Pid::from_raw(applied.pid),
+            swapped: applied.swapped,
+            seed: applied.seed,
+        }
+    }
+
+    /// Sends the process that holds the faults a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        signal::kill(self.pid, signal).expect("signal the holder");
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        clear_all(&self.netns);
+    }
+}
+
+/// Clears a namespace.
+fn clear_all(netns: &std::path::Path) {
+    let mut command = command();
+    command.arg("--netns").arg(netns).args(["clear", "--all"]);
+    // What is there to clear is looked at elsewhere.
+    let _ = command.output();
 }
 
 impl Injector {
@@ -322,7 +387,7 @@ impl Injector {
         profile: &str,
         args: &[&str],
     ) -> Result<Self, End> {
-        let mut child = spawn(netns, device, profile, args);
+        let mut child = spawn("run", netns, device, profile, args);
         let mut stdin = child.stdin.take().expect("a pipe");
         // It may have failed already.
         let _ = stdin.write_all(profile.as_bytes());
@@ -465,11 +530,7 @@ impl Drop for Injector {
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();
             let _ = self.child.wait();
-            let _ = command()
-                .arg("--netns")
-                .arg(&self.netns)
-                .args(["clear", "--all"])
-                .output();
+            clear_all(&self.netns);
         }
     }
 }

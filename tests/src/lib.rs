@@ -23,6 +23,7 @@ pub mod lab;
 pub mod loaded;
 pub mod netns;
 pub mod predict;
+pub mod reign;
 pub mod residue;
 pub mod snmp;
 pub mod socket;

@@ -12,7 +12,8 @@ use injector::{
 use injector_tests::{
     Host, Lab, kernel,
     predict::{self, Oracle},
-    udp::{Flow, Report},
+    reign::{self, ALWAYS, NEVER, Reign},
+    udp::Flow,
 };
 
 fn start(host: &Host, plan: &Plan, needs: Needs) -> Session {
@@ -44,47 +45,8 @@ fn stop(session: Session) {
     }
 }
 
-/// Dropped by every plan of [`drop_to`].
-const ALWAYS: u16 = 5002;
-/// Exempt in every such plan, from a rule that drops it.
-const NEVER: u16 = 5003;
-
-/// Rules that drop what goes to `port`, behind `others` that match nothing.
 fn drop_to(port: u16, others: u16) -> Plan {
-    let mut rules: Vec<_> = (1..=others)
-        .map(|i| format!("{{match: {{dst: 192.0.2.0/24, dst_port: {i}}}}}"))
-        .collect();
-    rules.push(format!("{{match: {{protocol: udp, dst_port: {NEVER}}}}}"));
-    let ports = [port, ALWAYS, NEVER];
-    rules.push(format!(
-        "{{match: {{protocol: udp, dst_port: {ports:?}}}, drop: 100%}}"
-    ));
-    let rules = rules.join(", ");
-    predict::plan(&format!("name: to-{port}\nseed: 1\nrules: [{rules}]"))
-}
-
-/// When a plan was in force, and nothing else: from the return of one swap to the call of the next.
-struct Reign {
-    port: u16,
-    from: Instant,
-    to: Instant,
-}
-
-/// Asserts that packets to `port` that were sent during a reign, and only some of those sent between
-/// reigns, suffered what that reign's rules say. Returns how many were sent during reigns.
-fn check(report: &Report, port: u16, reigns: &[Reign]) -> usize {
-    let lost = report.lost();
-    let mut certain = 0;
-    // A packet has passed when the next one is about to be sent.
-    for (number, sent) in report.sent.windows(2).enumerate() {
-        let Some(reign) = reigns.iter().find(|r| r.from <= sent[0] && sent[1] <= r.to) else {
-            continue;
-        };
-        certain += 1;
-        let is_lost = lost.contains(&(number as u64));
-        assert_eq!(is_lost, reign.port == port, "packet {number} to {port}");
-    }
-    certain
+    predict::plan(&reign::drop_to(port, others))
 }
 
 #[test]
@@ -119,7 +81,7 @@ fn every_packet_meets_the_old_rules_or_the_new_and_after_a_swap_only_the_new() {
     let [first, second, always, never] = &reports;
     for (report, port) in [(first, PORTS[0]), (second, PORTS[1])] {
         assert_eq!(report.errors, Vec::<String>::new());
-        let certain = check(report, port, &reigns);
+        let certain = reign::check(report, port, &reigns);
         eprintln!(
             "port {port}: {certain} packets during {} reigns",
             reigns.len()
