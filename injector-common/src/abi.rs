@@ -28,6 +28,9 @@ pub const ENTRIES_MAX: usize = 1024;
 /// costs 3 ns an entry, bit vectors as much as 4 to 12 entries, by the dimensions in use (measured
 /// on 6.18).
 pub const SCAN_MAX: usize = 8;
+/// Most match entries of one direction that protect packets from every rule: two for an SSH
+/// connection, and for ARP, neighbour discovery, and DHCP in both versions of IP.
+pub const PROTECTED_MAX: usize = 6;
 /// Most rules of one direction.
 pub const RULES_MAX: usize = 1024;
 /// Generations of rules: one in force, and one that is being prepared or forgotten.

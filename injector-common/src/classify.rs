@@ -43,16 +43,28 @@ impl RuleTable {
     /// The first entry that matches, where entries are compared one by one.
     #[inline(always)]
     pub fn scan(&self, key: &PacketKey) -> Option<usize> {
-        let mut i = 0;
-        // The bound is a constant too, so that the verifier sees an end.
-        while i < self.entries.len() && i < self.len as usize {
-            if self.entries[i].matches(key) {
-                return Some(i);
-            }
-            i += 1;
-        }
-        None
+        scan(&self.entries, self.len, key)
     }
+
+    /// Whether the packet is protected from every rule.
+    #[inline(always)]
+    pub fn protects(&self, key: &PacketKey) -> bool {
+        scan(&self.protected, self.protected_len, key).is_some()
+    }
+}
+
+/// The first of `len` entries that matches.
+#[inline(always)]
+fn scan<const N: usize>(entries: &[MatchEntry; N], len: u32, key: &PacketKey) -> Option<usize> {
+    let mut i = 0;
+    // The bound is a constant too, so that the verifier sees an end.
+    while i < N && i < len as usize {
+        if entries[i].matches(key) {
+            return Some(i);
+        }
+        i += 1;
+    }
+    None
 }
 
 /// Where the bit vectors of one table are found.

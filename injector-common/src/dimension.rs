@@ -50,6 +50,16 @@ impl MatchEntry {
         self.intervals(dimension).any(|interval| interval != ANY)
     }
 
+    /// Whether some packet meets the conditions of both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        (0..COUNT).all(|dimension| {
+            self.intervals(dimension).any(|ours| {
+                let mut theirs = other.intervals(dimension);
+                theirs.any(|theirs| ours.start() <= theirs.end() && theirs.start() <= ours.end())
+            })
+        })
+    }
+
     fn kinds(&self) -> (RangeInclusive<u64>, Option<RangeInclusive<u64>>) {
         let exact = |ethertype| {
             let kind = kind(ethertype, self.protocol);

@@ -69,6 +69,9 @@ pub mod protocol {
 pub const NO_PORT: u32 = 1 << 16;
 /// Span of a range that holds every port and [`NO_PORT`].
 pub const ANY_PORT_SPAN: u32 = u32::MAX;
+/// In place of a destination port, ICMPv6 packets have this and their type: outside the range of ports,
+/// too.
+pub const ICMPV6_TYPES: u32 = 1 << 17;
 /// Stands for "no IP protocol".
 pub const NO_PROTOCOL: u16 = 1 << 8;
 
@@ -95,6 +98,8 @@ unsafe impl Plain for UdpHdr {}
 unsafe impl Plain for TcpHdr {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Plain for [u32; N] {}
+// SAFETY: as above.
+unsafe impl Plain for u8 {}
 
 /// A frame that can be read at any offset.
 pub trait Bytes {
@@ -184,7 +189,8 @@ pub struct PacketKey {
     pub dst: Address,
     /// Source port in host order, or [`NO_PORT`].
     pub src_port: u32,
-    /// Destination port in host order, or [`NO_PORT`].
+    /// Destination port in host order, type of an ICMPv6 packet ([`ICMPV6_TYPES`]) where rules look at
+    /// it, or [`NO_PORT`].
     pub dst_port: u32,
     /// EtherType in host order, behind VLAN tags.
     pub ethertype: u16,
@@ -280,7 +286,7 @@ pub fn parse<B: Bytes + ?Sized>(
     key.protocol = layout.protocol;
     (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
     if features & features::PORTS != 0 {
-        ports(frame, &layout, key)?;
+        ports(frame, &layout, features, key)?;
     }
     Ok(layout)
 }
@@ -288,7 +294,7 @@ pub fn parse<B: Bytes + ?Sized>(
 /// Where the payload of a TCP or UDP packet starts.
 #[inline(always)]
 pub fn payload<B: Bytes + ?Sized>(frame: &B, raw_ip: bool) -> Option<usize> {
-    let layout = parse(frame, raw_ip, features::ALL, &mut PacketKey::default()).ok()?;
+    let layout = parse(frame, raw_ip, features::LAYOUT, &mut PacketKey::default()).ok()?;
     Some(layout.transport + transport_len(frame, &layout))
 }
 
@@ -296,7 +302,7 @@ pub fn payload<B: Bytes + ?Sized>(frame: &B, raw_ip: bool) -> Option<usize> {
 #[inline(always)]
 pub fn ecn<B: Bytes + ?Sized>(frame: &B, raw_ip: bool) -> Option<u32> {
     let mut key = PacketKey::default();
-    let layout = parse(frame, raw_ip, features::ALL, &mut key).ok()?;
+    let layout = parse(frame, raw_ip, features::LAYOUT, &mut key).ok()?;
     let network = frame.forget(layout.network);
     match key.ethertype {
         ethertype::IPV4 => Some(u32::from(frame.read::<Ipv4Hdr>(network)?.tos & 3)),
@@ -465,21 +471,31 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
     }
 }
 
-/// The ports, with which the headers of TCP, UDP and SCTP all begin.
+/// The ports, with which the headers of TCP, UDP and SCTP all begin, or the type, with which that of
+/// ICMPv6 does.
 #[inline(always)]
 fn ports<B: Bytes + ?Sized>(
     frame: &B,
     layout: &Layout,
+    features: u32,
     key: &mut PacketKey,
 ) -> Result<(), Unparseable> {
-    let has_ports = matches!(
-        layout.protocol as u8,
-        protocol::TCP | protocol::UDP | protocol::SCTP
-    );
-    if has_ports && !layout.later_fragment {
-        let header: UdpHdr = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
-        key.src_port = u16::from_be_bytes(header.src) as u32;
-        key.dst_port = u16::from_be_bytes(header.dst) as u32;
+    if layout.later_fragment {
+        return Ok(());
+    }
+    match layout.protocol as u8 {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            let header: UdpHdr = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
+            key.src_port = u16::from_be_bytes(header.src) as u32;
+            key.dst_port = u16::from_be_bytes(header.dst) as u32;
+        }
+        protocol::ICMPV6
+            if features & features::ICMPV6_TYPE != 0 && key.ethertype == ethertype::IPV6 =>
+        {
+            let kind: u8 = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
+            key.dst_port = ICMPV6_TYPES + kind as u32;
+        }
+        _ => {}
     }
     Ok(())
 }

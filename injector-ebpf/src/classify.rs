@@ -15,8 +15,10 @@ use crate::{
 
 /// Stands for "no rule" between [`find_slot`] and its caller.
 const NO_SLOT: u32 = u32::MAX;
+/// Stands for "protected from every rule". No element of a map has this number.
+pub const PROTECTED: u32 = u32::MAX - 2;
 
-/// The slot of the first rule of the direction that matches.
+/// The slot of the first rule of the direction that matches, or [`PROTECTED`].
 #[inline(always)]
 pub fn find_rule(frame: &Frame, raw_ip: bool, direction: u32) -> Result<Option<u32>, Unparseable> {
     let Some(key) = KEY.get_ptr_mut(0) else {
@@ -39,6 +41,9 @@ extern "C" fn find_slot(direction: u32) -> u32 {
     let (Some(key), Some(rules)) = (KEY.get(0), RULES.get(table)) else {
         return NO_SLOT;
     };
+    if globals::uses(features::PROTECT) && rules.protects(key) {
+        return PROTECTED;
+    }
     let entry = if globals::uses(features::BIT_VECTORS) && rules.len as usize > SCAN_MAX {
         search(table, key)
     } else {

@@ -222,7 +222,7 @@ extern "C" fn corrupt_packet(ctx: *mut __sk_buff, slot: u32, n: u64) -> u32 {
     };
     let frame = skb.headers();
     // The pair carries Ethernet, whatever the device does.
-    let Ok(layout) = wire::parse(&frame, false, features::ALL, &mut PacketKey::default()) else {
+    let Ok(layout) = wire::parse(&frame, false, features::LAYOUT, &mut PacketKey::default()) else {
         return 0;
     };
     let Some(target) = Target::of(&frame, layout, skb.len() as usize, spec) else {

@@ -128,6 +128,9 @@ fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
     match find_slot_of_packet(skb.context(), direction) {
         UNMATCHED => record::path(|counters| counters.unmatched += 1),
         UNPARSEABLE => record::path(|counters| counters.unparseable += 1),
+        classify::PROTECTED if globals::uses(features::PROTECT) => {
+            record::path(|counters| counters.protected += 1);
+        }
         slot => return Some(slot),
     }
     None

@@ -126,6 +126,11 @@ pub struct Run {
     /// Print the plan, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Ask on the terminal whether the faults may stay, and end them unless Enter is pressed within
+    /// this time
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
+        conflicts_with = "command", help_heading = "Protection")]
+    pub confirm: Option<Duration>,
     /// Run this command; the faults last as long, and its exit status is the exit status
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -190,6 +195,9 @@ pub struct Faults {
         help_heading = "Attaching"
     )]
     pub lapse: Lapse,
+    /// What is kept from harm
+    #[command(flatten)]
+    pub protect: Protect,
 }
 
 /// A one-rule profile from flags.
@@ -240,6 +248,16 @@ pub struct Attach {
     pub xdp: XdpPolicy,
 }
 
+/// What is kept from harm, so that nobody is locked out.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Protection")]
+pub struct Protect {
+    /// Let the rules have also the SSH connection that this is called from, ARP, IPv6 neighbour discovery
+    /// and DHCP; and let them silence the default route's interface for as long as they like
+    #[arg(long)]
+    pub no_protect: bool,
+}
+
 /// Validate profiles, without privileges
 #[derive(Debug, Args)]
 pub struct Check {
@@ -262,6 +280,9 @@ pub struct Plan {
     /// How to attach
     #[command(flatten)]
     pub attach: Attach,
+    /// What is kept from harm
+    #[command(flatten)]
+    pub protect: Protect,
 }
 
 /// Show the fate of the first packets that a rule will match

@@ -6,6 +6,7 @@ mod clear;
 mod control;
 mod demo;
 mod doctor;
+mod guard;
 mod hold;
 mod plan;
 mod predict;

@@ -20,6 +20,7 @@ pub mod pair;
 pub mod private_path;
 pub mod probe;
 pub mod session;
+pub mod ssh;
 mod sysctl;
 pub mod target;
 pub mod undo;

@@ -9,9 +9,11 @@ mod fault;
 mod matching;
 mod models;
 mod needs;
+mod protection;
 #[cfg(test)]
 mod reference;
 mod schedule;
+mod silence;
 mod table;
 mod track;
 
@@ -25,6 +27,7 @@ pub use self::{
     asked::Asked,
     models::{Models, Places},
     needs::Needs,
+    protection::{Connection, Protection},
     schedule::{Schedule, Turn},
     table::{Table, Vectors},
 };
@@ -101,6 +104,8 @@ pub struct Plan {
     pub rules: Vec<PlannedRule>,
     /// What their faults refer to.
     pub models: Models,
+    /// Which packets they may not touch.
+    pub protection: Protection,
 }
 
 /// Why a profile cannot be worked out.
@@ -141,6 +146,7 @@ impl Plan {
                 seed,
                 rules,
                 models,
+                protection: Protection::default(),
             };
             plan.check().map(|()| plan)
         };
@@ -181,7 +187,7 @@ impl Plan {
     }
 
     /// The rules of one direction, in order of precedence.
-    pub fn on(&self, hook: Hook) -> impl Iterator<Item = &PlannedRule> {
+    pub fn on(&self, hook: Hook) -> impl Iterator<Item = &PlannedRule> + Clone {
         self.rules.iter().filter(move |rule| rule.hook == hook)
     }
 
@@ -198,7 +204,7 @@ impl Plan {
 
     /// The table of one direction, with the slots of its rules counted from `first_slot`.
     pub fn table(&self, hook: Hook, first_slot: u32) -> Table {
-        Table::new(self.on(hook), first_slot)
+        Table::new(&self.protected(hook), self.on(hook), first_slot)
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Started {
     pub ifindex: u32,
     /// Where the programs are attached.
     pub attached: Vec<Attached>,
+    /// What no rule touches.
+    pub protected: Vec<String>,
 }
 
 /// A hook, and how a program is attached to it.
@@ -136,6 +138,8 @@ pub struct Rule {
 pub struct Path {
     /// Passed: no rule matched.
     pub unmatched: u64,
+    /// Passed: protected from every rule.
+    pub protected: u64,
     /// Passed: headers that could not be read.
     pub unparseable: u64,
     /// Passed: the lease had run out.
@@ -269,25 +273,27 @@ pub fn call(netns: &Netns, args: &[&str]) -> Output {
 /// must be soon.
 #[track_caller]
 pub fn call_run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Output {
-    finish(spawn("run", netns, device, profile, args), profile)
+    finish("run", netns, device, profile, args)
 }
 
 /// Runs `injector apply ARGS…` likewise: returns when the faults are in force, or cannot be.
 #[track_caller]
 pub fn call_apply(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Output {
-    finish(spawn("apply", netns, device, profile, args), profile)
+    finish("apply", netns, device, profile, args)
 }
 
 #[track_caller]
-fn finish(mut child: Child, profile: &str) -> Output {
-    let mut stdin = child.stdin.take().expect("a pipe");
-    // It may have failed already.
-    let _ = stdin.write_all(profile.as_bytes());
-    drop(stdin);
+fn finish(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Output {
+    let child = spawn(verb_on(verb, netns, device, profile, args), profile);
     child.wait_with_output().expect("wait for injector")
 }
 
-fn spawn(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Child {
+/// `injector run ARGS…` inside `netns`; with a profile, that is to come on standard input.
+pub fn run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Command {
+    verb_on("run", netns, device, profile, args)
+}
+
+fn verb_on(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Command {
     let mut command = command();
     command
         .arg("--netns")
@@ -296,11 +302,17 @@ fn spawn(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str]) 
     if !profile.is_empty() {
         command.arg("-");
     }
+    command.args(args).stdin(Stdio::piped());
     command
-        .args(args)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("start injector")
+}
+
+fn spawn(mut command: Command, profile: &str) -> Child {
+    let mut child = command.spawn().expect("start injector");
+    if let Some(mut stdin) = child.stdin.take() {
+        // It may have failed already.
+        let _ = stdin.write_all(profile.as_bytes());
+    }
+    child
 }
 
 /// Faults in the background. Dropping it clears them.
@@ -387,11 +399,12 @@ impl Injector {
         profile: &str,
         args: &[&str],
     ) -> Result<Self, End> {
-        let mut child = spawn("run", netns, device, profile, args);
-        let mut stdin = child.stdin.take().expect("a pipe");
-        // It may have failed already.
-        let _ = stdin.write_all(profile.as_bytes());
-        drop(stdin);
+        Self::launch(netns, run(netns, device, profile, args), profile)
+    }
+
+    /// Starts what [`run`] gave, or says how it ended before the faults were in force.
+    pub fn launch(netns: &Netns, command: Command, profile: &str) -> Result<Self, End> {
+        let mut child = spawn(command, profile);
         let events = read_events(&mut child);
         let stderr = Stderr::read(&mut child);
         let started = match events.recv_timeout(PATIENCE) {

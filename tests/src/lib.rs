@@ -27,6 +27,7 @@ pub mod reign;
 pub mod residue;
 pub mod snmp;
 pub mod socket;
+pub mod ssh;
 pub mod stats;
 pub mod tcp;
 pub mod theory;

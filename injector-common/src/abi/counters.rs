@@ -54,6 +54,8 @@ counters! {
     pub struct PathCounters {
         /// Passed because no rule matched.
         pub unmatched: u64,
+        /// Passed because they are protected from every rule.
+        pub protected: u64,
         /// Passed because the headers could not be read.
         pub unparseable: u64,
         /// Passed although a rule matched, because the loader's lease had run out.
@@ -62,4 +64,4 @@ counters! {
         pub stray: u64,
     }
 }
-record!(PathCounters, size: 32, align: 8);
+record!(PathCounters, size: 40, align: 8);

@@ -42,6 +42,10 @@ pub const BIT_VECTORS: u32 = 1 << 10;
 pub const SWAP: u32 = 1 << 11;
 /// XDP could decide some rule.
 pub const XDP: u32 = 1 << 12;
+/// Some packets are protected from every rule.
+pub const PROTECT: u32 = 1 << 13;
+/// Someone looks at the type of ICMPv6 packets.
+pub const ICMPV6_TYPE: u32 = 1 << 14;
 
 /// Some rule drops.
 pub const DROP: u32 = 1 << 16;
@@ -79,3 +83,5 @@ pub const MEMORY: u32 = CORRELATION | MARKOV | REORDER;
 
 /// Whatever there is.
 pub const ALL: u32 = u32::MAX;
+/// Whatever tells where the parts of a packet lie.
+pub const LAYOUT: u32 = ALL & !ICMPV6_TYPE;

@@ -1,4 +1,4 @@
-use super::{ENTRIES_MAX, SCAN_MAX, record};
+use super::{ENTRIES_MAX, PROTECTED_MAX, SCAN_MAX, record};
 use crate::dimension;
 
 /// One way to match a packet.
@@ -42,8 +42,10 @@ pub struct RuleTable {
     /// How many there are. Up to [`SCAN_MAX`] are compared one by one; more are found by
     /// [bit vectors](Dimension).
     pub len: u32,
-    /// Keeps the entries aligned.
-    pub reserved: u32,
+    /// How many entries protect their packets from all of them.
+    pub protected_len: u32,
+    /// Those.
+    pub protected: [MatchEntry; PROTECTED_MAX],
     /// The entries, where they are compared one by one.
     pub entries: [MatchEntry; SCAN_MAX],
     /// The slot of each entry's rule in the maps that are indexed by rule.
@@ -51,7 +53,7 @@ pub struct RuleTable {
 }
 
 impl Copy for RuleTable {}
-record!(RuleTable, size: 8 + SCAN_MAX * 88 + ENTRIES_MAX * 4, align: 8);
+record!(RuleTable, size: 8 + (PROTECTED_MAX + SCAN_MAX) * 88 + ENTRIES_MAX * 4, align: 8);
 
 /// Most places where the set of matching entries changes along one dimension: the first value and
 /// the one behind the last of each entry.

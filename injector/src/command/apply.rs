@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{
     Outcome,
     control::{self, InForce, Reply, Request},
+    guard::Guard,
     print, print_json,
     run::{Chosen, Prepared, open_audit},
 };
@@ -27,7 +28,7 @@ use crate::{
         target::Target,
     },
     error::{Code, Failure},
-    observe::{audit::Who, format},
+    observe::{audit::Who, format, report},
     profile::Source,
 };
 
@@ -69,7 +70,9 @@ fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
         _ => None,
     };
     let chosen = Chosen::from(faults, stdin.clone(), global)?;
-    let prepared = Prepared::new(chosen, faults.seed, faults)?;
+    let ssh = Guard::ssh(faults.protect, global);
+    let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
+    let prepared = Prepared::new(chosen, faults.seed, faults, &guard)?;
     let arguments = env::args_os().skip(1).map(|argument| {
         argument.into_string().map_err(|argument| {
             let message = format!("`{}` is not UTF-8", argument.display());
@@ -81,6 +84,7 @@ fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
         arguments: arguments.collect::<Result<_, _>>()?,
         directory: env::current_dir()?,
         stdin,
+        ssh,
         seed: prepared.first().seed,
     })
 }
@@ -218,8 +222,10 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
     };
     print(&format!(
         "{device}: faults {what}: profile {profile}, seed {seed}, {}; held by pid {pid}{}\n\
+         {device}: protected: {}\n\
          `injector clear -i {device}{place}` ends them\n",
         hooks.join(", "),
         end.unwrap_or_default(),
+        report::protected(&in_force.protected),
     ))
 }

@@ -15,7 +15,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{datapath::Attached, error::Failure, observe::audit::Who, profile};
+use crate::{datapath::Attached, error::Failure, observe::audit::Who, plan::Connection, profile};
 
 /// The protocol's name and version.
 pub(super) const SCHEMA: &str = "injector.control/v1";
@@ -35,6 +35,8 @@ pub(super) struct Request {
     pub directory: PathBuf,
     /// What it has read from standard input.
     pub stdin: Option<String>,
+    /// The connection by which it was called.
+    pub ssh: Option<Connection>,
     /// The seed, drawn if need be.
     pub seed: u64,
 }
@@ -57,6 +59,8 @@ pub(super) struct InForce {
     pub device: String,
     pub ifindex: u32,
     pub attached: Vec<Attached>,
+    /// What no rule touches.
+    pub protected: Vec<String>,
     /// The process that holds them.
     pub pid: u32,
     /// Whether others were in force before.

@@ -26,6 +26,7 @@ use tokio::{runtime::Runtime, sync::mpsc};
 use super::{
     Outcome,
     control::{self, InForce, Reply, Request},
+    guard::Guard,
     run::{Chosen, Influences, Player, Prepared, Signals, Wish, begin_session, open_audit},
 };
 use crate::{
@@ -79,6 +80,7 @@ fn refuse(asker: &UnixStream, failure: Failure) -> Outcome {
 struct Order {
     faults: Faults,
     global: Global,
+    guard: Guard,
     prepared: Prepared,
 }
 
@@ -121,10 +123,14 @@ impl Order {
             ..cli.global
         };
         let chosen = Chosen::from(&faults, request.stdin, &global)?;
-        let prepared = Prepared::new(chosen, Some(request.seed), &faults)?;
+        let guard = Guard::new(faults.protect, &faults.interface, request.ssh, &global)?;
+        let prepared = Prepared::new(chosen, Some(request.seed), &faults, &guard)?;
+        let guard = guard.of_run(prepared.total.is_some());
+        guard.require_words(&prepared.plans)?;
         Ok(Self {
             faults,
             global,
+            guard,
             prepared,
         })
     }
@@ -148,11 +154,12 @@ fn begin<'a>(
     let mut session = begin_session(&prepared, Needs::ANY, options, faults, global)?;
     let listener = listen(&mut session)?;
     let (sender, wishes) = mpsc::channel(1);
-    let player = Player::begin(session, prepared, faults, audit, global)?;
+    let player = Player::begin(session, prepared, faults, order.guard, audit, global)?;
     thread::spawn(move || serve(&listener, &sender));
     let influences = Influences {
         signals,
         watch: None,
+        confirm: None,
         command: None,
         wishes: Some(wishes),
     };
@@ -286,6 +293,7 @@ fn in_force(player: &Player<'_>, swapped: bool) -> Result<InForce, Failure> {
         device: record.device.clone(),
         ifindex: record.ifindex,
         attached: record.attached.clone(),
+        protected: record.protected.clone(),
         pid: record.pid,
         swapped,
         ends_in_ms: session.term()?.ends_in_ms,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use injector_common::abi::flags;
 use serde::Serialize;
 
-use super::{Outcome, load_profile, print, print_json, work_out};
+use super::{Outcome, guard::Guard, load_profile, print, print_json};
 use crate::{
     cli::{self, Global},
     datapath::{
@@ -15,7 +15,10 @@ use crate::{
         target::{Framing, Target},
     },
     error::Failure,
-    observe::format::{self, table},
+    observe::{
+        format::{self, table},
+        report,
+    },
     plan::{Asked, Hook, Needs, Plan, PlannedRule},
 };
 
@@ -27,6 +30,8 @@ struct Answer {
     seed: u64,
     device: String,
     ifindex: u32,
+    /// What no rule touches.
+    protected: Vec<String>,
     steps: Vec<String>,
     rules: Vec<Described>,
 }
@@ -44,7 +49,14 @@ struct Described {
 }
 
 pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
-    let plans = work_out(&load_profile(&args.profile, global)?, args.seed)?;
+    let profile = load_profile(&args.profile, global)?;
+    let guard = Guard::new(
+        args.protect,
+        &args.interface,
+        Guard::ssh(args.protect, global),
+        global,
+    )?;
+    let plans = guard.work_out(&profile, args.seed)?;
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
@@ -99,6 +111,7 @@ fn answer(
         seed: plans[0].seed,
         device: device.to_owned(),
         ifindex: target.link.index,
+        protected: plans[0].protection.names(),
         steps: steps(plans, needs, &target, &netns, options),
         rules: plans.iter().flat_map(describe).collect(),
     })
@@ -182,12 +195,18 @@ fn steps(
     for hook in Hook::ALL.into_iter().filter(|hook| needs.uses(*hook)) {
         let entries = |plan: &Plan| plan.on(hook).map(|rule| rule.entries.len()).sum();
         let entries: usize = plans.iter().map(entries).max().unwrap_or(0);
+        let protected = plans.iter().map(|plan| plan.protected(hook).len());
+        let protected = protected.max().unwrap_or(0);
         steps.push(format!(
-            "on {device}{framing}: {hook} program ({}), {entries} match entries",
+            "on {device}{framing}: {hook} program ({}), {entries} match entries{}",
             match options.attach {
                 AttachPolicy::Auto => "tcx, or else clsact",
                 AttachPolicy::Tcx => "tcx",
                 AttachPolicy::Clsact => "clsact",
+            },
+            match protected {
+                0 => String::new(),
+                _ => format!(" behind {protected} that protect"),
             }
         ));
     }
@@ -220,7 +239,11 @@ fn text(answer: &Answer) -> String {
         ]);
         row
     });
-    text.push('\n');
+    let _ = writeln!(
+        text,
+        "\nprotected: {}\n",
+        report::protected(&answer.protected)
+    );
     text += &table(&header, rows.collect());
     text
 }

@@ -1,6 +1,7 @@
 //! `injector run`
 
 mod child;
+mod confirm;
 mod event;
 mod phases;
 mod play;
@@ -16,8 +17,8 @@ pub(super) use self::{
 
 use std::sync::Once;
 
-use self::{event::Event, play::Ending, signals::Told, watch::Watch};
-use super::{Outcome, plan, print_json_line};
+use self::{confirm::Confirm, event::Event, play::Ending, signals::Told, watch::Watch};
+use super::{Outcome, guard::Guard, plan, print_json_line};
 use crate::{
     cli::{Faults, Global, Run},
     datapath::{Options, Session, clear},
@@ -40,11 +41,13 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         Some(profile) if args.watch => Some(Watch::new(profile, &runtime)?),
         _ => None,
     };
+    let ssh = Guard::ssh(faults.protect, global);
+    let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
     let chosen = Chosen::new(faults, global)?;
     if args.watch {
         play::require_steady(&chosen.profile)?;
     }
-    let prepared = Prepared::new(chosen, faults.seed, faults)?;
+    let prepared = Prepared::new(chosen, faults.seed, faults, &guard)?;
     let needs = if args.watch {
         Needs::ANY
     } else {
@@ -57,18 +60,26 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     if global.verbose {
         plan::say(&prepared.plans, &needs, &faults.interface, options, global)?;
     }
+    if args.confirm.is_some() {
+        Confirm::require_terminal()?;
+    }
+    let ends = prepared.total.is_some() || args.confirm.is_some() || !args.command.is_empty();
+    let guard = guard.of_run(ends);
+    guard.require_words(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
     let mut influences = Influences {
         signals: Signals::install(&runtime)?,
         watch,
         command: None,
+        confirm: None,
         wishes: None,
     };
     let session = begin_session(&prepared, needs, options, faults, global)?;
-    let mut player = Player::begin(session, prepared, faults, audit, global)?;
-    announce(&player, args, global)?;
+    let mut player = Player::begin(session, prepared, faults, guard, audit, global)?;
+    announce(&player, args, ends, global)?;
     let played = runtime.block_on(async {
         influences.command = child::spawn(&args.command, &global.netns())?;
+        influences.confirm = ask(args)?;
         player.play(&mut influences).await
     });
     let mut ending = match played {
@@ -117,7 +128,7 @@ pub(super) fn begin_session(
     Ok(session)
 }
 
-fn announce(player: &Player<'_>, args: &Run, global: &Global) -> Result<(), Failure> {
+fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Result<(), Failure> {
     let session = player.session();
     let Some(record) = session.record() else {
         return Ok(());
@@ -131,6 +142,7 @@ fn announce(player: &Player<'_>, args: &Run, global: &Global) -> Result<(), Fail
             device,
             ifindex: session.ifindex(),
             attached: session.attached(),
+            protected: &record.protected,
         });
     }
     let hooks: Vec<_> = session
@@ -139,18 +151,29 @@ fn announce(player: &Player<'_>, args: &Run, global: &Global) -> Result<(), Fail
         .map(|a| format!("{} by {}", a.hook, a.via))
         .collect();
     global.say(format_args!(
-        "{}: faults on: profile {}, seed {}, {}{}",
+        "{}: faults on: profile {}, seed {}, {}{}\n{device}: protected: {}",
         device,
         record.profile,
         record.seed,
         hooks.join(", "),
-        if args.command.is_empty() && !player.ends_by_itself() {
-            "; Ctrl-C ends them"
-        } else {
-            ""
-        }
+        if ends { "" } else { "; Ctrl-C ends them" },
+        report::protected(&record.protected),
     ));
     Ok(())
+}
+
+/// Asks whether the faults may stay, where that is wanted.
+fn ask(args: &Run) -> Result<Option<Confirm>, Failure> {
+    let Some(time) = args.confirm else {
+        return Ok(None);
+    };
+    let confirm = Confirm::begin(time)?;
+    eprintln!(
+        "{}: press Enter within {} and the faults stay; else they end",
+        args.faults.interface,
+        humantime::format_duration(time)
+    );
+    Ok(Some(confirm))
 }
 
 /// Ends the faults. A second Ctrl-C gives up the packets that are still held.

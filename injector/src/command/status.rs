@@ -41,6 +41,8 @@ struct Run {
     seed: u64,
     started: u64,
     attached: Vec<Attached>,
+    /// What no rule touches.
+    protected: Vec<String>,
     #[serde(flatten)]
     term: Option<Term>,
     #[serde(flatten)]
@@ -131,6 +133,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
         seed: record.seed,
         started: record.started,
         attached: record.attached,
+        protected: record.protected,
     })
 }
 
@@ -161,6 +164,7 @@ fn text(run: &Run) -> String {
     for attached in &run.attached {
         let _ = writeln!(text, "  {} by {}", attached.hook, attached.via);
     }
+    let _ = writeln!(text, "  protected: {}", report::protected(&run.protected));
     if let Some(achieved) = &run.achieved {
         text += &report::text(achieved);
     }

@@ -4,6 +4,7 @@
 //! inside [`super::Netns::run`] and dropped there.
 
 mod qdisc;
+mod route;
 
 use std::{future::Future, io};
 

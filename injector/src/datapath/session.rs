@@ -335,6 +335,7 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) ->
         rules: plan.rules.iter().map(Into::into).collect(),
         first_slot: 0,
         delay_max_ns: plan.delay_max_ns(),
+        protected: plan.protection.names(),
         attached: Vec::new(),
         maps: None,
         undo: Vec::new(),

@@ -22,6 +22,8 @@ pub struct Achieved {
 pub struct Path {
     /// Passed: no rule matched.
     pub unmatched: u64,
+    /// Passed: protected from every rule, and not matched with any.
+    pub protected: u64,
     /// Passed: headers that could not be read.
     pub unparseable: u64,
     /// Passed although a rule matched: the lease had run out.
@@ -100,6 +102,7 @@ impl Achieved {
             rules: rules.collect(),
             path: Path {
                 unmatched: snapshot.path.unmatched,
+                protected: snapshot.path.protected,
                 unparseable: snapshot.path.unparseable,
                 lapsed: snapshot.path.lapsed,
                 failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
@@ -107,6 +110,14 @@ impl Achieved {
                 lost: snapshot.rules.iter().map(|rule| rule.lost).sum(),
             },
         }
+    }
+}
+
+/// What no rule touches, in a line.
+pub fn protected(names: &[String]) -> String {
+    match names {
+        [] => "nothing".into(),
+        names => names.join(", "),
     }
 }
 
@@ -206,6 +217,7 @@ fn delayed(rule: &AchievedRule) -> String {
 fn path(path: &Path) -> String {
     let parts: Vec<_> = [
         ("not matched", path.unmatched),
+        ("protected", path.protected),
         ("not parseable", path.unparseable),
         ("in flight", path.in_flight),
         ("passed after the lease ran out", path.lapsed),

@@ -8,7 +8,7 @@ use injector_common::{
         flags, model,
     },
     dimension,
-    wire::ethertype,
+    wire::{ICMPV6_TYPES, ethertype},
 };
 
 use super::{Hook, Places, Plan};
@@ -69,9 +69,14 @@ impl Needs {
             .iter()
             .any(|hook| entries(*hook).count() > SCAN_MAX);
         let rules = &plan.rules;
+        let protected = Hook::ALL.map(|hook| plan.protected(hook)).concat();
+        let protects = protected
+            .iter()
+            .map(|entry| features::PROTECT | of_entry(entry));
         Self {
             features: (rules.iter().map(|rule| of_faults(&rule.spec)))
                 .chain(Hook::ALL.into_iter().flat_map(entries).map(of_entry))
+                .chain(protects)
                 .fold(if many { features::BIT_VECTORS } else { 0 }, |a, b| a | b),
             hooks: Hook::ALL.map(|hook| plan.uses(hook)),
             slots: rules.len() as u32,
@@ -160,6 +165,9 @@ fn of_entry(entry: &MatchEntry) -> u32 {
         .fold(0, |bits, d| bits | 1 << d);
     if entry.protocol_mask != 0 {
         looks |= features::PROTOCOL;
+    }
+    if entry.dst_port >= ICMPV6_TYPES {
+        looks |= features::ICMPV6_TYPE;
     }
     let looks_into = |kind, feature| {
         let may_match = entry.ethertype_mask == 0 || entry.ethertype == kind;

@@ -4,8 +4,8 @@ use std::{array, collections::HashMap, ops::RangeInclusive};
 
 use injector_common::{
     abi::{
-        BOUNDS_MAX, Dimension, Dimensions, ENTRIES_MAX, MatchEntry, ROW_WORDS, Row, RuleTable,
-        SCAN_MAX,
+        BOUNDS_MAX, Dimension, Dimensions, ENTRIES_MAX, MatchEntry, PROTECTED_MAX, ROW_WORDS, Row,
+        RuleTable, SCAN_MAX,
     },
     classify::{self, BitVectors},
     wire::PacketKey,
@@ -23,11 +23,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// The entries of `rules`. Slots are counted from `first_slot`.
-    pub(super) fn new<'a>(rules: impl Iterator<Item = &'a PlannedRule>, first_slot: u32) -> Self {
+    /// The entries of `rules`, and before them those that protect packets. Slots are counted from
+    /// `first_slot`.
+    pub(super) fn new<'a>(
+        protected: &[MatchEntry],
+        rules: impl Iterator<Item = &'a PlannedRule>,
+        first_slot: u32,
+    ) -> Self {
         let mut table = Box::new(RuleTable {
             len: 0,
-            reserved: 0,
+            protected_len: protected.len() as u32,
+            protected: [MatchEntry::default(); PROTECTED_MAX],
             entries: [MatchEntry::default(); SCAN_MAX],
             slots: [0; ENTRIES_MAX],
         });
@@ -43,14 +49,19 @@ impl Table {
         for (place, entry) in table.entries.iter_mut().zip(entries) {
             *place = entry;
         }
+        table.protected[..protected.len()].copy_from_slice(protected);
         Self {
             rules: table,
             vectors,
         }
     }
 
-    /// The slot of the first rule that matches, found as the kernel side finds it.
+    /// The slot of the first rule that matches, found as the kernel side finds it; `None` also where the
+    /// packet is protected.
     pub fn find(&self, features: u32, key: &PacketKey) -> Option<u32> {
+        if self.rules.protects(key) {
+            return None;
+        }
         let entry = match &self.vectors {
             Some(vectors) => classify::search(vectors, features, key),
             None => self.rules.scan(key),

@@ -16,6 +16,8 @@ pub(super) enum Event<'a> {
         device: &'a str,
         ifindex: u32,
         attached: &'a [Attached],
+        /// What no rule touches.
+        protected: &'a [String],
     },
     /// A phase is in force.
     Phase {

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     child,
+    confirm::Confirm,
     event::Event,
     phases::{self, Phases},
     prepare::{Chosen, Prepared},
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     cli::{Faults, Global},
-    command::print_json_line,
+    command::{guard::Guard, print_json_line},
     datapath::{Session, session::Last},
     error::Failure,
     observe::{
@@ -41,6 +42,8 @@ const COUNTING: Duration = Duration::from_secs(1);
 pub(in crate::command) struct Player<'a> {
     global: &'a Global,
     faults: &'a Faults,
+    /// Protects from the rules that a saved profile has.
+    guard: Guard,
     audit: Audit,
     session: Session,
     /// Where the run is, if the profile has phases.
@@ -57,6 +60,8 @@ pub(in crate::command) struct Player<'a> {
 pub(in crate::command) struct Influences {
     pub signals: Signals,
     pub watch: Option<Watch>,
+    /// The question whether the faults may stay.
+    pub confirm: Option<Confirm>,
     /// The command under fault.
     pub command: Option<Child>,
     /// What others want.
@@ -72,6 +77,7 @@ pub(in crate::command) struct Ending {
     pub elapsed_ms: u64,
     pub told: Option<Told>,
     pub device_gone: bool,
+    pub unconfirmed: bool,
     pub command_status: Option<u8>,
 }
 
@@ -83,6 +89,7 @@ impl Ending {
             (_, Some(Told::Interrupted), _) => "interrupted",
             (_, Some(Told::Terminated), _) => "terminated",
             (_, _, Some(_)) => "command exited",
+            _ if self.unconfirmed => "not confirmed",
             _ => "time elapsed",
         }
     }
@@ -94,6 +101,7 @@ impl<'a> Player<'a> {
         session: Session,
         prepared: Prepared,
         faults: &'a Faults,
+        guard: Guard,
         audit: Audit,
         global: &'a Global,
     ) -> Result<Self, Failure> {
@@ -102,6 +110,7 @@ impl<'a> Player<'a> {
         let mut player = Self {
             global,
             faults,
+            guard,
             audit,
             session,
             phases: None,
@@ -119,11 +128,6 @@ impl<'a> Player<'a> {
     /// The session, in which the faults are in force.
     pub(in crate::command) fn session(&self) -> &Session {
         &self.session
-    }
-
-    /// Whether the faults end without anybody's doing.
-    pub(in crate::command) fn ends_by_itself(&self) -> bool {
-        self.ends.is_some()
     }
 
     /// Returns when the faults are to end.
@@ -164,6 +168,14 @@ impl<'a> Player<'a> {
                     ending.command_status = Some(child::status_code(status?));
                     influences.command = None;
                     break;
+                }
+                stay = answer(&influences.confirm) => {
+                    influences.confirm = None;
+                    ending.unconfirmed = !stay?;
+                    if ending.unconfirmed {
+                        break;
+                    }
+                    self.live.print(format_args!("{}: the faults stay", self.faults.interface));
                 }
                 told = influences.signals.told() => {
                     ending.told = Some(told);
@@ -338,7 +350,8 @@ impl<'a> Player<'a> {
         // A seed that was drawn at the start stays: what was not edited does not change.
         let seed = self.faults.seed.or(chosen.profile.seed);
         let seed = seed.or(self.session.record().map(|record| record.seed));
-        let mut prepared = Prepared::new(chosen, seed, self.faults)?;
+        let mut prepared = Prepared::new(chosen, seed, self.faults, &self.guard)?;
+        self.guard.require_words(&prepared.plans)?;
         prepared.total = left(self.ends);
         self.swap(prepared)
     }
@@ -395,6 +408,14 @@ async fn until(moment: Option<Instant>) {
 async fn saved(watch: &mut Option<Watch>) -> std::io::Result<()> {
     match watch {
         Some(watch) => watch.saved().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the answer whether the faults may stay; for ever where nobody is asked.
+async fn answer(confirm: &Option<Confirm>) -> std::io::Result<bool> {
+    match confirm {
+        Some(confirm) => confirm.answer().await,
         None => std::future::pending().await,
     }
 }

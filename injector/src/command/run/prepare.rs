@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::phases;
 use crate::{
     cli::{Faults, Global},
-    command::{invalid_profile, quick, work_out},
+    command::{guard::Guard, invalid_profile, quick},
     datapath::Options,
     error::{Code, Failure},
     plan::{Plan, Schedule},
@@ -85,12 +85,13 @@ impl Prepared {
         chosen: Chosen,
         seed: Option<u64>,
         faults: &Faults,
+        guard: &Guard,
     ) -> Result<Self, Failure> {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
         let phased = schedule.as_ref().and_then(Schedule::total);
         Ok(Self {
-            plans: work_out(&profile, seed)?,
+            plans: guard.work_out(&profile, seed)?,
             total: faults.duration.into_iter().chain(phased).min(),
             schedule,
             sha256,

@@ -46,6 +46,9 @@ pub struct Record {
     pub first_slot: u32,
     /// The longest delay of these rules and of those that were in force before, in ns.
     pub delay_max_ns: u64,
+    /// What no rule touches.
+    #[serde(default)]
+    pub protected: Vec<String>,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
     /// The maps of which others may read, once loaded.

@@ -41,6 +41,7 @@ struct Noted {
     phase: Option<String>,
     seed: u64,
     rules: Vec<RecordedRule>,
+    protected: Vec<String>,
     delay_max_ns: u64,
 }
 
@@ -51,6 +52,7 @@ impl From<&Plan> for Noted {
             phase: plan.phase.clone(),
             seed: plan.seed,
             rules: plan.rules.iter().map(Into::into).collect(),
+            protected: plan.protection.names(),
             delay_max_ns: plan.delay_max_ns(),
         }
     }
@@ -165,6 +167,7 @@ impl Session {
         record.next = None;
         record.seed = noted.seed;
         record.rules = noted.rules;
+        record.protected = noted.protected;
         record.first_slot = self.slots.start;
         record.delay_max_ns = record.delay_max_ns.max(noted.delay_max_ns);
         journal.save()
