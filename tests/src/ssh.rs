@@ -2,9 +2,11 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
 };
 
 use crate::{
@@ -23,7 +25,7 @@ pub struct Session {
     server: Child,
     client: Child,
     commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
     _files: Directory,
 }
 
@@ -53,7 +55,7 @@ impl Session {
         let mut session = Self {
             server: server_process,
             commands: client_process.stdin.take().expect("a pipe"),
-            answers: BufReader::new(client_process.stdout.take().expect("a pipe")),
+            answers: lines(&mut client_process),
             client: client_process,
             _files: files,
         };
@@ -74,10 +76,13 @@ impl Session {
     /// The next line that comes back and is `wanted`.
     #[track_caller]
     pub fn hear(&mut self, wanted: impl Fn(&str) -> bool) -> String {
-        let mut lines = self.answers.by_ref().lines().map_while(Result::ok);
-        lines
-            .find(|line| wanted(line))
-            .expect("an answer from a session that lives")
+        loop {
+            let line = self.answers.recv_timeout(PATIENCE);
+            let line = line.expect("an answer from a session that lives");
+            if wanted(&line) {
+                return line;
+            }
+        }
     }
 }
 
@@ -97,6 +102,17 @@ fn start(command: &mut Command) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}; scripts/setup installs it"))
+}
+
+/// What a process says, line by line.
+fn lines(process: &mut Child) -> Receiver<String> {
+    let stdout = BufReader::new(process.stdout.take().expect("a pipe"));
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let mut said = stdout.lines().map_while(Result::ok);
+        said.try_for_each(|line| sender.send(line))
+    });
+    lines
 }
 
 /// Makes the keys, and a user whose home has them.

@@ -5,7 +5,6 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::OpenOptionsExt as _,
-    process::Output,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use injector_tests::{
     clock::{PATIENCE, wait_until},
     echo::Echoes,
     frames::Tap,
-    injector::{self, code},
+    injector,
     residue::Snapshot,
     ssh::{self, Session},
     tool,
@@ -307,11 +306,12 @@ fn routed() -> Lab {
 }
 
 #[track_caller]
-fn assert_refused(output: &Output, words: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(code(output.status), 2, "{stderr}");
+fn assert_refused(lab: &Lab, profile: &str, args: &[&str], words: &[&str]) {
+    let started = Injector::try_start(&lab.a.netns, &lab.a.device, profile, args);
+    let end = started.expect_err("a refusal");
+    assert_eq!(end.code(), 2, "{}", end.stderr);
     for word in words {
-        assert!(stderr.contains(word), "no {word} in: {stderr}");
+        assert!(end.stderr.contains(word), "no {word} in: {}", end.stderr);
     }
 }
 
@@ -322,7 +322,9 @@ fn the_default_route_is_silenced_only_with_an_end_in_sight() {
     let call =
         |profile: &str, args: &[&str]| injector::call_run(&lab.a.netns, "eth0", profile, args);
     assert_refused(
-        &call(OFFLINE, &[]),
+        &lab,
+        OFFLINE,
+        &[],
         &[
             "`offline`",
             "IPv4",
@@ -339,8 +341,8 @@ repeat: forever
 phases:
   - {for: 1s, rules: []}
   - {name: outage, for: 1s, rules: [{direction: ingress, match: {protocol: ip}, drop: 100%}]}";
-    assert_refused(&call(phases, &[]), &["phase `outage`", "ingress"]);
-    assert_refused(&call(OFFLINE, &["--confirm", "5s"]), &["terminal", "--for"]);
+    assert_refused(&lab, phases, &[], &["phase `outage`", "ingress"]);
+    assert_refused(&lab, OFFLINE, &["--confirm", "5s"], &["terminal", "--for"]);
     before.assert_same(&lab.a.netns);
 
     for args in [&["--for", "1s"][..], &["--dry-run"], &["--", "true"]] {
@@ -365,7 +367,7 @@ phases:
     Injector::start(&lab.a, OFFLINE).stop().achieved();
     lab.a
         .run(|| tool::ip(&format!("-6 route add default via {}", lab.b.v6)));
-    assert_refused(&call(v6_only, &[]), &["IPv6"]);
+    assert_refused(&lab, v6_only, &[], &["IPv6"]);
 }
 
 /// A run that asks on a terminal, and the terminal's other end.

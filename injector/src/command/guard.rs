@@ -80,7 +80,7 @@ impl Guard {
     }
 
     /// Refuses plans that silence the device that has the default route until somebody ends them.
-    pub(super) fn require_words(&self, plans: &[Plan]) -> Result<(), Failure> {
+    pub(super) fn require_end(&self, plans: &[Plan]) -> Result<(), Failure> {
         let hooks = |version| Hook::ALL.map(|hook| (version, hook));
         let watched: Vec<_> = self.watched.iter().flat_map(hooks).collect();
         let silence = plans.iter().find_map(|plan| {

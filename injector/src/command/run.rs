@@ -65,7 +65,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     }
     let ends = prepared.total.is_some() || args.confirm.is_some() || !args.command.is_empty();
     let guard = guard.of_run(ends);
-    guard.require_words(&prepared.plans)?;
+    guard.require_end(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
     let mut influences = Influences {
         signals: Signals::install(&runtime)?,

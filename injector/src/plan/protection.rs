@@ -6,7 +6,7 @@ use std::{
 };
 
 use injector_common::{
-    abi::{MatchEntry, PROTECTED_MAX, flags},
+    abi::{MatchEntry, flags},
     wire::{ICMPV6_TYPES, NO_PORT},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -53,22 +53,6 @@ impl Protection {
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|kind| kind.name.clone()).collect()
     }
-
-    /// The entries in this direction that one of `rules` could take packets from: the rest need not be
-    /// looked for.
-    pub(super) fn against<'a>(
-        &self,
-        hook: Hook,
-        rules: impl Iterator<Item = &'a PlannedRule> + Clone,
-    ) -> Vec<MatchEntry> {
-        let does_something = |rule: &&PlannedRule| rule.spec.flags & flags::EXEMPT == 0;
-        let touching = rules.filter(does_something).flat_map(|rule| &rule.entries);
-        let is_touched = |entry: &&MatchEntry| touching.clone().any(|rule| rule.overlaps(entry));
-        let entries = (self.0.iter()).flat_map(|kind| &kind.entries[hook.direction() as usize]);
-        let entries: Vec<_> = entries.filter(is_touched).copied().collect();
-        assert!(entries.len() <= PROTECTED_MAX, "there are no more kinds");
-        entries
-    }
 }
 
 impl Plan {
@@ -79,9 +63,16 @@ impl Plan {
         self
     }
 
-    /// What has to be looked for before the rules of one direction.
+    /// What has to be looked for before the rules of one direction: what one of them could do something
+    /// to.
     pub fn protected(&self, hook: Hook) -> Vec<MatchEntry> {
-        self.protection.against(hook, self.on(hook))
+        let does_something = |rule: &&PlannedRule| rule.spec.flags & flags::EXEMPT == 0;
+        let rules = self.on(hook).filter(does_something);
+        let rules = rules.flat_map(|rule| &rule.entries);
+        let is_touched = |entry: &&MatchEntry| rules.clone().any(|rule| rule.overlaps(entry));
+        let kinds = self.protection.0.iter();
+        let entries = kinds.flat_map(|kind| &kind.entries[hook.direction() as usize]);
+        entries.filter(is_touched).copied().collect()
     }
 }
 

@@ -351,7 +351,7 @@ impl<'a> Player<'a> {
         let seed = self.faults.seed.or(chosen.profile.seed);
         let seed = seed.or(self.session.record().map(|record| record.seed));
         let mut prepared = Prepared::new(chosen, seed, self.faults, &self.guard)?;
-        self.guard.require_words(&prepared.plans)?;
+        self.guard.require_end(&prepared.plans)?;
         prepared.total = left(self.ends);
         self.swap(prepared)
     }
