@@ -520,6 +520,12 @@ mod tests {
     }
 
     #[test]
+    fn no_two_copies_share_their_delay() {
+        let copies = |n| (0..COPIES_MAX).map(move |copy| number_of_copy(n, copy));
+        assert!((0..10).flat_map(copies).is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
     fn a_rule_without_faults_delivers_at_once() {
         let untouched = Fate::Deliver {
             corrupt: false,

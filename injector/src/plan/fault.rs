@@ -439,6 +439,8 @@ pub(super) fn longest_ns(spec: &FaultSpec, models: &Models) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use injector_common::fate::Levels;
 
     use super::*;
@@ -536,5 +538,89 @@ phases:
         let pace = &plan.rules[0].spec.pace;
         assert_eq!((pace.queue_bytes, pace.queue_ns), (100_000, 100_000_000));
         assert!(plan.delay_max_ns() > 100_000_000);
+    }
+
+    /// All keys of a rule in both directions and in two phases, with whatever draws by chance.
+    #[test]
+    fn nothing_that_is_drawn_shares_its_numbers() {
+        let rule = "{direction: both, drop: 1%, corrupt: 1%, duplicate: 1%, reorder: 1%,
+            delay: {time: 2ms, jitter: 1ms, correlation: 10%}, slot: {min: 1ms, max: 2ms, packets: 1}}";
+        let text = format!(
+            "name: test\nphases: [{{for: 1s, rules: [{rule}]}}, {{for: 1s, rules: [{rule}]}}]"
+        );
+        let plans = plans(&text);
+        let rules = plans.iter().flat_map(|plan| &plan.rules);
+        let keys = rules.flat_map(|rule| {
+            let FaultSpec {
+                delay,
+                pace,
+                corrupt_key,
+                ..
+            } = &rule.spec;
+            let chances = rule.spec.chances.iter().map(|chance| chance.key);
+            let others = [
+                delay.key,
+                delay.copy_key,
+                delay.keep_key,
+                pace.slot_key,
+                *corrupt_key,
+            ];
+            chances.chain(others).collect::<Vec<_>>()
+        });
+        let keys: Vec<u64> = keys.collect();
+        let different: BTreeSet<_> = keys.iter().collect();
+        assert_eq!((keys.len(), different.len()), (2 * 2 * 9, 2 * 2 * 9));
+    }
+
+    /// The state of a chain's first packet is drawn from the long run, and says nothing about that of
+    /// another chain.
+    #[test]
+    fn chains_begin_as_they_go_on() {
+        const SEEDS: u64 = 4000;
+        let text = "name: test
+rules: [{drop: {model: gemodel, p: 5%, r: 20%}, corrupt: {probability: 20%, correlation: 50%}}]";
+        let profile = profile::parse("test", text).unwrap();
+        let begins_hit = |seed| {
+            let plan = &Plan::all(&profile, seed).unwrap()[0];
+            let chances = &plan.rules[0].spec.chances;
+            [fault::DROP, fault::CORRUPT]
+                .map(|fault| plan.models.chains[chances[fault].first as usize].first == 1)
+        };
+        let begins: Vec<_> = (0..SEEDS).map(begins_hit).collect();
+        let count = |of: fn(&[bool; 2]) -> bool| begins.iter().filter(|hit| of(hit)).count() as f64;
+        let assert_share = |count: f64, p: f64| {
+            let n = SEEDS as f64;
+            let off = (count - n * p) / (n * p * (1.0 - p)).sqrt();
+            assert!(off.abs() < 4.0, "{count} of {n}, not {p}");
+        };
+        assert_share(count(|[drop, _]| *drop), 0.2);
+        assert_share(count(|[_, corrupt]| *corrupt), 0.2);
+        assert_share(count(|[drop, corrupt]| *drop && *corrupt), 0.04);
+    }
+
+    #[test]
+    fn a_link_is_as_it_was_asked_for() {
+        let pace = |faults: &str| {
+            let plan = &plans(&format!("name: test\nrules: [{{{faults}}}]"))[0];
+            plan.rules[0].spec.pace
+        };
+        let link =
+            pace("rate: {bandwidth: 8mbit, queue: 50ms, burst: 20kB, overhead: -4, cell_size: 53}");
+        assert_eq!(Pace::bits_per_second(link.byte_ns), Some(8_000_000));
+        assert_eq!((link.queue_ns, link.queue_bytes), (50_000_000, u64::MAX));
+        assert_eq!(link.burst_ns, 20_000_000);
+        assert_eq!((link.overhead, link.cell_size), (-4, 53));
+        let packets = pace("rate: {bandwidth: 8mbit, queue: 20 packets}");
+        assert_eq!(
+            (packets.queue_bytes, packets.queue_ns),
+            (30_280, 30_280_000)
+        );
+        let slots = pace("slot: {min: 10ms, max: 30ms, packets: 4}");
+        assert_eq!(
+            (slots.slot_min_ns, slots.slot_span_ns),
+            (10_000_000, 20_000_000)
+        );
+        // 250 slots for 1000 packets, of 30 ms at the most.
+        assert_eq!((slots.slot_packets, slots.queue_ns), (4, 7_500_000_000));
     }
 }
