@@ -369,6 +369,18 @@ impl Report {
             .collect()
     }
 
+    /// The numbers of those that arrived before one that was sent earlier, with how many such there were: the
+    /// extent of the reordering. All have arrived.
+    pub fn overtaking(&self) -> Vec<(u64, u64)> {
+        let mut place = vec![0; self.sent.len()];
+        for (at, arrival) in self.arrivals.iter().enumerate() {
+            place[arrival.number as usize] = at;
+        }
+        let overtaken = |n: &usize| place[..*n].iter().filter(|at| **at > place[*n]).count() as u64;
+        let all = (0..place.len()).map(|n| (n as u64, overtaken(&n)));
+        all.filter(|&(_, overtaken)| overtaken > 0).collect()
+    }
+
     /// Asserts that everything arrived once, in order and intact, and that the sender heard of
     /// nothing.
     #[track_caller]

@@ -90,7 +90,7 @@ fn a_fast_sender_is_not_held_back_and_loses_nothing() {
     end.achieved().assert_clean();
     // A sender that waits for its packets to be freed takes five times as long as it should.
     let took = *report.sent.last().expect("a datagram") - report.sent[0];
-    assert!(took < Duration::from_secs(5), "sending took {took:?}");
+    assert!(took < Duration::from_secs(8), "sending took {took:?}");
     assert!(stats::quartile(report.delays().into_iter().map(|(_, delay)| delay)) >= 100 * MS);
 }
 
