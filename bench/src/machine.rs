@@ -6,16 +6,25 @@ use crate::{contest::Effort, record::Machine};
 
 /// What a reader of the figures wants to know about it.
 pub fn facts(place: &str, effort: Effort) -> Machine {
-    let name = nix::sys::utsname::uname().expect("uname");
-    let (kernel, hardware) = (name.release().to_string_lossy(), name.machine());
     Machine {
         place: place.into(),
-        kernel: format!("{kernel} {}", hardware.to_string_lossy()),
+        kernel: kernel(),
         cpu: cpu(),
         cpus: thread::available_parallelism().map_or(1, usize::from),
         rounds: effort.rounds,
         seconds: effort.length.as_secs_f64(),
     }
+}
+
+/// The kernel's version, and what it runs on.
+pub fn kernel() -> String {
+    let name = nix::sys::utsname::uname().expect("uname");
+    let (release, machine) = (name.release(), name.machine());
+    format!(
+        "{} {}",
+        release.to_string_lossy(),
+        machine.to_string_lossy()
+    )
 }
 
 fn cpu() -> String {

@@ -1,8 +1,10 @@
 //! Measures what injector costs, beside nothing, netem and a proxy; `scripts/bench` is its front.
 //!
+//! `compare` is about what the models do, not about costs; `scripts/compare` is its front.
 //! `measure` runs on each machine, natively and in guests, and writes JSON lines ([`record`]);
 //! `report` reads those of all machines and makes Markdown, JSON and a plot of them.
 
+mod compare;
 mod condition;
 mod contest;
 mod cost;
@@ -34,6 +36,8 @@ use crate::{
 enum Cli {
     /// Measure on this machine, and write JSON lines
     Measure(Measure),
+    /// Compare the models with netem and theory, and write Markdown
+    Compare(compare::Args),
     /// Print what was measured as Markdown
     Report(report::Args),
 }
@@ -60,6 +64,7 @@ struct Measure {
 fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Measure(args) => measure(args),
+        Cli::Compare(args) => compare::run(&args),
         Cli::Report(args) => report::run(&args),
     };
     if let Err(error) = result {

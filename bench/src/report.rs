@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::record::{Machine, Record, Skipped, Table, Unit};
 
-pub use target::Verdict;
+pub use self::{markdown::columns, target::Verdict};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -194,7 +194,7 @@ impl Summary {
 }
 
 /// Three digits, wherever the point is.
-fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }

@@ -12,7 +12,9 @@ use statrs::distribution::{Binomial, ContinuousCDF as _, DiscreteCDF as _, Norma
 pub use self::{
     chi_square::chi_square,
     correlation::{assert_lag1, fresh_draws, lag1, lag1_bounds},
-    kolmogorov::{kolmogorov_smirnov, kolmogorov_smirnov_of_two},
+    kolmogorov::{
+        kolmogorov_bound, kolmogorov_distance, kolmogorov_smirnov, kolmogorov_smirnov_of_two,
+    },
     runs::Runs,
 };
 

@@ -3,7 +3,10 @@
 mod deviation;
 mod lengths;
 
-pub use self::{deviation::Deviation, lengths::Lengths};
+pub use self::{
+    deviation::{Deviation, Moments},
+    lengths::Lengths,
+};
 use crate::stats;
 
 /// Weights and probabilities below this do not count.

@@ -144,13 +144,14 @@ fn verdict(verdict: &Verdict) -> [String; 5] {
     ]
 }
 
-fn columns(head: [&str; 5], rows: &[[String; 5]]) -> String {
+/// A table, in columns of even width.
+pub fn columns<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].len()]).max().unwrap_or(0)
     };
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let line = |cells: [&str; 5]| {
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: [&str; N]| {
         let cells = cells.iter().zip(widths);
         let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))

@@ -1,5 +1,7 @@
 //! Whether values agree with a distribution.
 
+use super::CONFIDENCE;
+
 /// The p-value of the Kolmogorov-Smirnov test: how probable it is that independent draws stray at
 /// least as far from the distribution function `cdf` as `values` do.
 ///
@@ -7,13 +9,33 @@
 /// statistic in the discrete case", Metrika 7, 1963).
 #[track_caller]
 pub fn kolmogorov_smirnov(values: &[f64], cdf: impl Fn(f64) -> f64) -> f64 {
+    p_value(kolmogorov_distance(values, cdf), values.len() as f64)
+}
+
+/// How far `values` stray from the distribution function `cdf`: the largest difference of two shares.
+#[track_caller]
+pub fn kolmogorov_distance(values: &[f64], cdf: impl Fn(f64) -> f64) -> f64 {
     let n = values.len() as f64;
     let distance = steps(values).map(|(value, below, up_to)| {
         // What lies below a value is compared with the function just before it may jump.
         let before = (below as f64 / n - cdf(value.next_down())).abs();
         before.max((up_to as f64 / n - cdf(value)).abs())
     });
-    p_value(distance.fold(0.0, f64::max), n)
+    distance.fold(0.0, f64::max)
+}
+
+/// The [`kolmogorov_distance`] that `n` independent draws keep within at [`CONFIDENCE`].
+pub fn kolmogorov_bound(n: u64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    while high - low > 1e-9 {
+        let middle = f64::midpoint(low, high);
+        if p_value(middle, n as f64) > 1.0 - CONFIDENCE {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 /// The same of two sets of independent draws from one distribution.
@@ -89,6 +111,12 @@ mod tests {
             assert!((actual / p - 1.0).abs() < 1e-3, "{reach}: {actual}");
         }
         assert!((p_value(0.2 / 1e6, 1e12) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_bound_is_that_of_the_tables() {
+        let bound = kolmogorov_bound(1_000_000) * 1e3;
+        assert!((bound / 1.9495 - 1.0).abs() < 1e-3, "{bound}");
     }
 
     #[test]

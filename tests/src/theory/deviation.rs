@@ -14,6 +14,17 @@ pub enum Deviation {
     ParetoNormal,
 }
 
+/// What a distribution comes to, in units of the jitter.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub deviation: f64,
+    /// The fourth central moment by the square of the second.
+    pub kurtosis: f64,
+}
+
 impl Deviation {
     /// The smallest and the largest: netem holds deviations in 16 bits, in units of the jitter / 8192.
     const BOUNDS: [f64; 2] = [-4.0, 32_767.0 / 8192.0];
@@ -29,6 +40,24 @@ impl Deviation {
             Self::Pareto if deviation < -2.0 / 3.0 => 0.0,
             Self::Pareto => 1.0 - (0.75 * deviation + 1.5).powi(-3),
             Self::ParetoNormal => inverse(|share| self.quantile(share), deviation),
+        }
+    }
+
+    /// Mean, standard deviation, and the fourth central moment by the square of the second.
+    pub fn moments(self) -> Moments {
+        const PARTS: u32 = 1 << 16;
+        let shares = (0..PARTS).map(|part| (f64::from(part) + 0.5) / f64::from(PARTS));
+        let values: Vec<f64> = shares.map(|share| self.quantile(share)).collect();
+        let mean_of = |power: i32, middle: f64| {
+            let powers = values.iter().map(|value| (value - middle).powi(power));
+            powers.sum::<f64>() / f64::from(PARTS)
+        };
+        let mean = mean_of(1, 0.0);
+        let variance = mean_of(2, mean);
+        Moments {
+            mean,
+            deviation: variance.sqrt(),
+            kurtosis: mean_of(4, mean) / variance.powi(2),
         }
     }
 
@@ -78,6 +107,27 @@ mod tests {
                 assert!((actual - share).abs() < 1e-6, "{form:?}: {actual}, {share}");
             }
         }
+    }
+
+    #[test]
+    fn moments_are_those_of_the_formulas() {
+        let assert_close = |form: Deviation, mean: f64, deviation: f64, kurtosis: f64| {
+            let moments = form.moments();
+            assert!((moments.mean - mean).abs() < 1e-3, "{form:?}: {moments:?}");
+            let off = (moments.deviation - deviation).abs();
+            assert!(off < 1e-3, "{form:?}: {moments:?}");
+            assert!(
+                (moments.kurtosis - kurtosis).abs() < 0.01,
+                "{form:?}: {moments:?}"
+            );
+        };
+        assert_close(Deviation::Uniform, 0.0, 3_f64.sqrt().recip(), 1.8);
+        // Cut at 4, where the fourth moment loses most.
+        assert_close(Deviation::Normal, 0.0, 1.0, 2.99);
+        // Before it is moved and stretched, the integral of x^-3 from 4.5 on is lost.
+        let moments = Deviation::Pareto.moments();
+        let lost = 4.0 / 3.0 * 4.5_f64.powi(-2) / 2.0;
+        assert!((moments.mean + lost).abs() < 1e-3, "{moments:?}");
     }
 
     #[test]

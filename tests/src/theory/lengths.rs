@@ -35,6 +35,13 @@ impl Lengths {
         dot(&self.probabilities, lengths)
     }
 
+    /// The standard deviation of a length.
+    pub fn deviation(&self) -> f64 {
+        let mean = self.mean();
+        let squares = (1..=self.probabilities.len()).map(|length| (length as f64 - mean).powi(2));
+        dot(&self.probabilities, squares).sqrt()
+    }
+
     /// The p-value of the `lengths` of consecutive runs.
     #[track_caller]
     pub fn fit(&self, lengths: &[u64]) -> f64 {
