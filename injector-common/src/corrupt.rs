@@ -114,3 +114,89 @@ fn checksum(layout: &Layout, offset: usize, end: usize) -> Option<Checksum> {
         optional,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::{collections::BTreeSet, vec, vec::Vec};
+
+    use super::*;
+
+    /// Ethernet, IPv4, UDP, and so many bytes of payload; Ethernet pads it.
+    fn udp(payload: usize) -> (Vec<u8>, Layout) {
+        let layout = Layout {
+            protocol: protocol::UDP.into(),
+            network: 14,
+            transport: 34,
+            end: 42 + payload,
+            later_fragment: false,
+        };
+        (vec![0; layout.end.max(60)], layout)
+    }
+
+    fn spec(corrupt_place: u32, corrupt_bits: u32) -> FaultSpec {
+        FaultSpec {
+            corrupt_place,
+            corrupt_bits,
+            corrupt_key: 1,
+            ..FaultSpec::default()
+        }
+    }
+
+    fn target(payload: usize, spec: &FaultSpec) -> Target {
+        let (frame, layout) = udp(payload);
+        Target::of(&frame[..], layout, frame.len(), spec).unwrap()
+    }
+
+    /// The bits, counted from the frame's first, that one of many corruptions flips in place of `bit`.
+    fn flipped(target: &Target, spec: &FaultSpec, bit: u32) -> BTreeSet<usize> {
+        let flips = (0..4000).map(|n| target.flip(spec, n, bit).unwrap());
+        flips
+            .map(|flip| flip.offset * 8 + flip.mask.ilog2() as usize)
+            .collect()
+    }
+
+    #[test]
+    fn each_bit_of_the_part_that_is_meant_is_flipped_at_some_time() {
+        for (place, payload, bytes) in [
+            (place::PAYLOAD, 20, 42..62),
+            (place::HEADER, 20, 14..42),
+            (place::ANY, 20, 14..62),
+            // Ports, where there is no payload.
+            (place::PAYLOAD, 0, 34..38),
+            (place::HEADER, 0, 14..42),
+        ] {
+            let spec = spec(place, 1);
+            let expected: BTreeSet<_> = (bytes.start * 8..bytes.end * 8).collect();
+            let actual = flipped(&target(payload, &spec), &spec, 0);
+            assert_eq!(actual, expected, "place {place}, {payload} bytes");
+        }
+    }
+
+    #[test]
+    fn each_of_several_bits_has_a_part_of_its_own() {
+        let spec = spec(place::PAYLOAD, 4);
+        for bit in 0..4 {
+            let first = (42 + 5 * bit as usize) * 8;
+            let expected: BTreeSet<_> = (first..first + 5 * 8).collect();
+            assert_eq!(flipped(&target(20, &spec), &spec, bit), expected);
+        }
+    }
+
+    #[test]
+    fn a_checksum_sees_words_from_the_transport_header_on() {
+        let layout = Layout {
+            transport: 35,
+            end: 46,
+            ..udp(0).1
+        };
+        let word = |offset| checksum(&layout, offset, 46).map(|sum| (sum.word, sum.padded));
+        assert_eq!(word(34), None);
+        assert_eq!([35, 36].map(word), [Some((35, false)); 2]);
+        assert_eq!([37, 44].map(word), [Some((37, false)), Some((43, false))]);
+        // The last of eleven bytes.
+        assert_eq!(word(45), Some((45, true)));
+        assert_eq!(checksum(&layout, 40, 46).unwrap().offset, 35 + 6);
+    }
+}

@@ -479,6 +479,17 @@ mod tests {
         }
 
         #[test]
+        fn what_does_not_change_is_the_same_when_it_is_worked_out_anew(spec in any_spec(), n in 0..COUNT) {
+            let tables = bursts();
+            let block = *Fates::new(&spec, &tables).block(n);
+            let mut anew = block;
+            anew.refresh(&spec, &spec.levels(), |fault, odds, number| {
+                hits(&spec, fault, odds, number, 0, &tables).packets
+            });
+            prop_assert_eq!(anew, block);
+        }
+
+        #[test]
         fn certain_loss_drops_everything(spec in any_spec()) {
             let mut spec = spec;
             spec.chances[fault::DROP] = Chance::independent(CERTAIN, 0);
@@ -516,6 +527,19 @@ mod tests {
             prop_assert_eq!(due_ns(now, now - ahead.max(1)), now);
             prop_assert_eq!(due_ns(now, 0), now);
             prop_assert_eq!(due_ns(now, now + PLAN_HORIZON_NS + 1), now);
+        }
+    }
+
+    #[test]
+    fn between_two_that_overtake_lie_as_many_as_asked() {
+        let mut spec = FaultSpec {
+            reorder_gap: 5,
+            ..FaultSpec::default()
+        };
+        spec.chances[fault::REORDER] = Chance::independent(CERTAIN, 0);
+        let overtakes = |fate: &Fate| matches!(fate, Fate::Deliver { reorder: true, .. });
+        for (n, fate) in (1..).zip(fates(&spec, COUNT)) {
+            assert_eq!(overtakes(&fate), n % 5 == 0, "packet {n}");
         }
     }
 

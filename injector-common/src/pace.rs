@@ -427,6 +427,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_burst_lets_out_does_not_wait() {
+        let mut spec = link(8 * MBIT, 2_000_000);
+        spec.pace.burst_ns = 4_000_000;
+        // Four go at once, the next one is sent for 1 ms, and two wait.
+        assert_eq!(burst(&spec, 100, 1000).iter().flatten().count(), 4 + 1 + 2);
+    }
+
+    #[test]
     fn what_would_wait_longer_than_the_limit_is_dropped() {
         // One in transmission, and ten that wait for up to 10 ms.
         let passed = burst(&link(8 * MBIT, 10_000_000), 100, 1000);
@@ -454,6 +462,38 @@ mod tests {
         let mut state = PaceState::default();
         let passage = pass(&spec, spec.pace.byte_ns, &mut state, NOW_NS, 0, train, 0);
         assert_eq!((passage.unmarked, passage.admitted), (11, 11));
+    }
+
+    #[test]
+    fn a_slot_ends_with_the_packet_that_makes_up_its_bytes() {
+        let spec = FaultSpec {
+            pace: Pace {
+                slot_min_ns: 1_000_000,
+                slot_packets: u32::MAX,
+                slot_bytes: 2500,
+                queue_ns: FOREVER,
+                queue_bytes: u64::MAX,
+                ..Pace::default()
+            },
+            ..FaultSpec::default()
+        };
+        let passed = burst(&spec, 7, 1000);
+        let slots = [0, 0, 0, 1, 1, 1, 2];
+        assert_eq!(passed, slots.map(|n| Some(NOW_NS + n * 1_000_000)));
+    }
+
+    #[test]
+    fn a_recorded_link_delivers_1500_bytes_at_a_time_and_keeps_none_for_later() {
+        let pace = Pace {
+            queue_bytes: u64::MAX,
+            ..Pace::default()
+        };
+        let mut state = PaceState::default();
+        let mut opportunity =
+            |next, bytes| take(&pace, &mut state, next, one(bytes)).opportunity_of(0);
+        let sizes = [500, 500, 500, 1500, 100, 1400];
+        assert_eq!(sizes.map(|bytes| opportunity(0, bytes)), [0, 0, 0, 1, 2, 2]);
+        assert_eq!([100, 1500].map(|bytes| opportunity(9, bytes)), [9, 10]);
     }
 
     #[test]

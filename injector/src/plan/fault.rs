@@ -439,7 +439,7 @@ pub(super) fn longest_ns(spec: &FaultSpec, models: &Models) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, fs};
 
     use injector_common::fate::Levels;
 
@@ -622,5 +622,61 @@ rules: [{drop: {model: gemodel, p: 5%, r: 20%}, corrupt: {probability: 20%, corr
         );
         // 250 slots for 1000 packets, of 30 ms at the most.
         assert_eq!((slots.slot_packets, slots.queue_ns), (4, 7_500_000_000));
+    }
+
+    /// A plan of one rule that replays a recording.
+    fn replaying(recording: &str, more: &str) -> Plan {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), recording).unwrap();
+        let path = file.path().display();
+        let rule = format!("{{delay: {{keep_order: true}}, replay: {{file: {path}{more}}}}}");
+        plans(&format!("name: test\nrules: [{rule}]")).remove(0)
+    }
+
+    #[test]
+    fn recorded_conditions_have_every_column() {
+        let table = "time,delay,jitter,drop,rate
+0,20ms,2ms,0%,1mbit
+1,40ms,4ms,50%,3mbit
+2,40ms,4ms,50%,3mbit
+";
+        let values = |plan: &Plan, after_ms| {
+            let levels = levels(plan, after_ms);
+            let rate = Pace::bits_per_second(levels.byte_ns).unwrap();
+            (
+                levels.time_ns,
+                levels.jitter_ns,
+                levels.odds[fault::DROP],
+                rate / 1000,
+            )
+        };
+        let (first, middle, last) = (
+            (20_000_000, 2_000_000, 0, 1000),
+            (30_000_000, 3_000_000, CERTAIN / 4, 2000),
+            (40_000_000, 4_000_000, CERTAIN / 2, 3000),
+        );
+        let linear = replaying(table, "");
+        assert_eq!(
+            [0, 500, 1000, 2500].map(|ms| values(&linear, ms)),
+            [first, middle, last, last]
+        );
+        let step = replaying(table, ", interpolation: step, loop: true");
+        assert_eq!(
+            [0, 999, 1000, 2500].map(|ms| values(&step, ms)),
+            [first, first, last, first]
+        );
+        assert_ne!(step.rules[0].spec.flags & flags::KEEP_ORDER, 0);
+    }
+
+    #[test]
+    fn a_recorded_link_counts_ip_packets_and_ends_with_its_last_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "3\n10\n").unwrap();
+        let rule = format!("{{replay: {}}}", file.path().display());
+        let plan = plans(&format!("name: test\nrules: [{rule}]")).remove(0);
+        let pace = plan.rules[0].spec.pace;
+        let Track { len, period_ns, .. } = pace.opportunities;
+        assert_eq!((len, period_ns), (2, 10_000_000));
+        assert_eq!((pace.overhead, pace.queue_bytes), (-14, 1_500_000));
     }
 }
