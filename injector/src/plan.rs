@@ -138,17 +138,18 @@ impl Plan {
     /// comes: the same packets get the same fates in every repetition.
     pub fn all(profile: &Profile, seed: u64) -> Result<Vec<Self>, PlanError> {
         let stream = Stream::new(seed);
-        let one = |phase, course| {
+        let one = |phase, course: PhaseOf<'_>| {
+            // First: lists of a few lines multiply to more entries than fit into memory.
+            check_entries(course.rules)?;
             let (rules, models) = plan_rules(&course);
-            let plan = Self {
+            Ok(Self {
                 profile: profile.name.clone(),
                 phase,
                 seed,
                 rules,
                 models,
                 protection: Protection::default(),
-            };
-            plan.check().map(|()| plan)
+            })
         };
         match &profile.course {
             Course::Steady(rules) => Ok(vec![one(None, PhaseOf::steady(rules, stream))?]),
@@ -162,28 +163,6 @@ impl Plan {
                 })
                 .collect(),
         }
-    }
-
-    fn check(&self) -> Result<(), PlanError> {
-        for hook in Hook::ALL {
-            self.check_entries(hook)?;
-        }
-        Ok(())
-    }
-
-    fn check_entries(&self, hook: Hook) -> Result<(), PlanError> {
-        let entries = self.on(hook).map(|rule| rule.entries.len()).sum();
-        let mut room = ENTRIES_MAX;
-        for rule in self.on(hook) {
-            room =
-                room.checked_sub(rule.entries.len())
-                    .ok_or_else(|| PlanError::TooManyEntries {
-                        hook,
-                        entries,
-                        rule: rule.name.clone(),
-                    })?;
-        }
-        Ok(())
     }
 
     /// The rules of one direction, in order of precedence.
@@ -206,6 +185,23 @@ impl Plan {
     pub fn table(&self, hook: Hook, first_slot: u32) -> Table {
         Table::new(&self.protected(hook), self.on(hook), first_slot)
     }
+}
+
+/// Checks that the match entries of either direction fit.
+fn check_entries(rules: &[Rule]) -> Result<(), PlanError> {
+    for hook in Hook::ALL {
+        let on_hook = || (rules.iter()).filter(|rule| hooks(rule.direction).any(|of| of == hook));
+        let mut room = ENTRIES_MAX;
+        for rule in on_hook() {
+            let left = room.checked_sub(matching::count(&rule.matching));
+            room = left.ok_or_else(|| PlanError::TooManyEntries {
+                hook,
+                entries: on_hook().map(|rule| matching::count(&rule.matching)).sum(),
+                rule: rule.name.clone(),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn hooks(direction: Direction) -> impl Iterator<Item = Hook> {

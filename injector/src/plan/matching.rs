@@ -38,6 +38,27 @@ pub(super) fn entries(matching: &Match) -> Vec<MatchEntry> {
     })
 }
 
+/// How many entries there are, without making them.
+pub(super) fn count(matching: &Match) -> usize {
+    let of = |nets: &[IpNet], ethertype| match nets.is_empty() {
+        true => 1,
+        false => (nets.iter().filter(|net| family(net) == ethertype)).count(),
+    };
+    let pairs = |ethertype| of(&matching.src, ethertype) * of(&matching.dst, ethertype);
+    let is_any = matching.src.is_empty() && matching.dst.is_empty();
+    let kind_pairs = |kind: &Kind| match kind.ethertype {
+        Some(ethertype) => pairs(ethertype),
+        None if is_any => 1,
+        None => pairs(ethertype::IPV4) + pairs(ethertype::IPV6),
+    };
+    let mut kinds = kinds(matching.protocol);
+    if kinds.is_empty() {
+        kinds.push(Kind::default());
+    }
+    let addresses: usize = kinds.iter().map(kind_pairs).sum();
+    addresses * matching.src_port.len().max(1) * matching.dst_port.len().max(1)
+}
+
 /// Every entry with every choice; an empty list of choices means "any". A choice that contradicts
 /// the entry yields nothing.
 fn each<T>(
@@ -134,16 +155,20 @@ fn set_dst(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
 
 /// Ties the entry to the address's family; `None` where it is tied to the other already.
 fn with_family(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
-    let ethertype = match net {
-        IpNet::V4(_) => ethertype::IPV4,
-        IpNet::V6(_) => ethertype::IPV6,
-    };
+    let ethertype = family(net);
     let agrees = entry.ethertype_mask == 0 || entry.ethertype == ethertype;
     agrees.then_some(MatchEntry {
         ethertype,
         ethertype_mask: u16::MAX,
         ..entry
     })
+}
+
+fn family(net: &IpNet) -> u16 {
+    match net {
+        IpNet::V4(_) => ethertype::IPV4,
+        IpNet::V6(_) => ethertype::IPV6,
+    }
 }
 
 /// Address and mask in the byte order of the wire, IPv4 mapped into IPv6. IPv4 lies in the lower
@@ -181,7 +206,9 @@ mod tests {
             number in reference::any_number(),
         ) {
             let key = reference::packet(addresses, ports, number);
-            let found = entries(&matching).iter().any(|entry| entry.matches(&key));
+            let entries = entries(&matching);
+            prop_assert_eq!(entries.len(), count(&matching));
+            let found = entries.iter().any(|entry| entry.matches(&key));
             prop_assert_eq!(found, reference::matches(&matching, &key, addresses));
         }
     }
