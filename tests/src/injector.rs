@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
@@ -288,6 +289,27 @@ fn finish(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str])
     child.wait_with_output().expect("wait for injector")
 }
 
+/// Runs `injector ARGS…` to its end, started inside `netns` with no other capabilities than these.
+#[track_caller]
+pub fn call_inside(netns: &Netns, capabilities: &[Capability], args: &[&str]) -> Output {
+    let call = || command().args(args).output().expect("run injector");
+    inside(netns, capabilities, call)
+}
+
+/// Runs `work` inside `netns`, on a thread whose children have no other capabilities than these.
+fn inside<T: Send>(netns: &Netns, kept: &[Capability], work: impl FnOnce() -> T + Send) -> T {
+    netns.run(|| {
+        for capability in caps::read(None, CapSet::Bounding).expect("the bounding set") {
+            if !kept.contains(&capability) {
+                caps::drop(None, CapSet::Bounding, capability).expect("drop a capability");
+            }
+        }
+        // What is root's has what is bounding, and what it inherits.
+        caps::set(None, CapSet::Inheritable, &CapsHashSet::new()).expect("inherit nothing");
+        work()
+    })
+}
+
 /// `injector run ARGS…` inside `netns`; with a profile, that is to come on standard input.
 pub fn run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Command {
     verb_on("run", netns, device, profile, args)
@@ -295,10 +317,18 @@ pub fn run(netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Command
 
 fn verb_on(verb: &str, netns: &Netns, device: &str, profile: &str, args: &[&str]) -> Command {
     let mut command = command();
-    command
-        .arg("--netns")
-        .arg(netns.path())
-        .args(["--json", verb, "-i", device]);
+    command.arg("--netns").arg(netns.path());
+    complete(command, verb, device, profile, args)
+}
+
+fn complete(
+    mut command: Command,
+    verb: &str,
+    device: &str,
+    profile: &str,
+    args: &[&str],
+) -> Command {
+    command.args(["--json", verb, "-i", device]);
     if !profile.is_empty() {
         command.arg("-");
     }
@@ -402,9 +432,24 @@ impl Injector {
         Self::launch(netns, run(netns, device, profile, args), profile)
     }
 
+    /// Starts it inside `netns`, which it needs not enter then, with no other capabilities than these.
+    pub fn start_inside(
+        netns: &Netns,
+        capabilities: &[Capability],
+        device: &str,
+        profile: &str,
+        args: &[&str],
+    ) -> Result<Self, End> {
+        let command = complete(command(), "run", device, profile, args);
+        Self::of(inside(netns, capabilities, || spawn(command, profile)), netns)
+    }
+
     /// Starts what [`run`] gave, or says how it ended before the faults were in force.
     pub fn launch(netns: &Netns, command: Command, profile: &str) -> Result<Self, End> {
-        let mut child = spawn(command, profile);
+        Self::of(spawn(command, profile), netns)
+    }
+
+    fn of(mut child: Child, netns: &Netns) -> Result<Self, End> {
         let events = read_events(&mut child);
         let stderr = Stderr::read(&mut child);
         let started = match events.recv_timeout(PATIENCE) {

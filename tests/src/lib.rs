@@ -21,10 +21,12 @@ pub mod injector;
 pub mod kernel;
 pub mod lab;
 pub mod loaded;
+pub mod mutants;
 pub mod netns;
 pub mod predict;
 pub mod reign;
 pub mod residue;
+pub mod seed;
 pub mod snmp;
 pub mod socket;
 pub mod ssh;
@@ -34,6 +36,8 @@ pub mod theory;
 pub mod tool;
 pub mod tun;
 pub mod udp;
+
+pub use caps::Capability;
 
 pub use self::{
     injector::Injector,

@@ -1,10 +1,10 @@
 //! The programs themselves, run by `BPF_PROG_TEST_RUN`: fates against userspace's, packet by
-//! packet, and frames that no rule matches.
+//! packet, and what they make of damaged frames.
 
 use aya::{
     Ebpf, TestRun as _,
     maps::{MapData, PerCpuArray},
-    programs::{SchedClassifier, TestRunOptions, Xdp},
+    programs::{SchedClassifier, TestRunOptions},
 };
 use etherparse::PacketBuilder;
 use injector::{
@@ -12,38 +12,25 @@ use injector::{
     profile,
 };
 use injector_common::{
-    abi::{FaultSpec, RuleCounters, XdpMode, features, flags, maps, programs},
+    abi::{FaultSpec, RuleCounters, XdpMode, features, maps, programs},
     corrupt::Target,
     fate::{self, Fate, Fates},
     random::{LANES, Stream},
     wire::{self, PacketKey},
 };
-use injector_tests::loaded;
+use injector_tests::{kernel, loaded, mutants::Mutants, seed::seed};
 
 /// Offsets in `struct __sk_buff` (linux/bpf.h).
 const CB: usize = 48;
 const TSTAMP: usize = 152;
 const GSO_SEGS: usize = 164;
 const CONTEXT_LEN: usize = 192;
-/// `TC_ACT_UNSPEC`, `TC_ACT_SHOT`, `TC_ACT_REDIRECT` and `XDP_PASS`.
+/// `TC_ACT_UNSPEC`, `TC_ACT_SHOT` and `TC_ACT_REDIRECT`.
 const UNSPEC: u32 = u32::MAX;
 const SHOT: u32 = 2;
 const REDIRECT: u32 = 7;
-const XDP_PASS: u32 = 2;
 fn load(text: &str, seed: u64) -> (Plan, Ebpf) {
     loaded::load(text, seed, XdpMode::Generic).unwrap()
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("TEST_SEED").map_or_else(
-        |_| {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.unwrap().as_nanos() as u64
-        },
-        |text| text.parse().unwrap(),
-    );
-    eprintln!("TEST_SEED={seed}");
-    seed
 }
 
 fn monotonic_ns() -> u64 {
@@ -228,16 +215,25 @@ fn assert_decided(
     };
     assert_eq!(decided.verdict, REDIRECT, "packet {n}");
     assert_eq!(decided.carried.departure_ns(), departure_ns, "packet {n}");
-    let mut expected = frame.to_vec();
-    if corrupt {
-        let layout = wire::parse(frame, false, features::ALL, &mut PacketKey::default()).unwrap();
-        let target = Target::of(frame, layout, frame.len(), spec).unwrap();
-        for bit in 0..spec.corrupt_bits {
-            let flip = target.flip(spec, n, bit).unwrap();
-            expected[flip.offset] ^= flip.mask;
-        }
-    }
+    let expected = if corrupt {
+        self::corrupt(frame, spec, n)
+    } else {
+        frame.to_vec()
+    };
     assert_eq!(decided.frame, expected, "packet {n}");
+}
+
+/// Packet `n` with its bits flipped; unchanged where it has no place for that.
+fn corrupt(frame: &[u8], spec: &FaultSpec, n: u64) -> Vec<u8> {
+    let mut corrupted = frame.to_vec();
+    let layout = wire::parse(frame, false, features::ALL, &mut PacketKey::default());
+    let target = layout
+        .ok()
+        .and_then(|layout| Target::of(frame, layout, frame.len(), spec));
+    for flip in (0..spec.corrupt_bits).filter_map(|bit| target?.flip(spec, n, bit)) {
+        corrupted[flip.offset] ^= flip.mask;
+    }
+    corrupted
 }
 
 #[test]
@@ -305,128 +301,39 @@ fn checksum_is_valid(frame: &[u8]) -> bool {
     (folded & 0xffff) + (folded >> 16) == 0xffff
 }
 
-/// Random frames: valid ones of many kinds, most of them then damaged.
-struct Frames {
-    stream: Stream,
-    next: u64,
-}
-
-impl Frames {
-    fn below(&mut self, bound: usize) -> usize {
-        self.next += 1;
-        self.stream.up_to(self.next, bound as u64 - 1) as usize
-    }
-
-    fn frame(&mut self) -> Vec<u8> {
-        let payload: Vec<u8> = (0..self.below(200))
-            .map(|_| self.below(256) as u8)
-            .collect();
-        let mut frame = match self.below(8) {
-            0 => self.noise(),
-            kind @ 1..=6 => frames_with_checksums(&payload).swap_remove(kind - 1),
-            _ => self.chain(&payload),
-        };
-        for _ in 0..self.below(4) {
-            self.insert_tag(&mut frame);
-        }
-        for _ in 0..self.below(6) {
-            // Near the front, where the headers are.
-            let place = self.below(frame.len().min(90));
-            frame[place] = self.below(256) as u8;
-        }
-        if self.below(3) == 0 {
-            // The kernel refuses test frames that are shorter than its own headers.
-            let len = 54 + self.below(frame.len().max(55) - 54);
-            frame.truncate(len);
-        }
-        frame
-    }
-
-    fn noise(&mut self) -> Vec<u8> {
-        (0..60 + self.below(300))
-            .map(|_| self.below(256) as u8)
-            .collect()
-    }
-
-    /// IPv6 with extension headers of every kind, in any order and number.
-    fn chain(&mut self, payload: &[u8]) -> Vec<u8> {
-        let mut frame = frames_with_checksums(payload).swap_remove(3);
-        let mut next = frame[20];
-        let mut headers = Vec::new();
-        for _ in 0..self.below(12) {
-            let (kind, len) = [(0, 8), (43, 16), (44, 8), (51, 12), (60, 24)][self.below(5)];
-            let mut header = vec![0; len];
-            header[0] = next;
-            header[1] = if kind == 51 { len / 4 - 2 } else { len / 8 - 1 } as u8;
-            if kind == 44 && self.below(2) == 0 {
-                header[2] = self.below(256) as u8;
-            }
-            headers.splice(0..0, header);
-            next = kind;
-        }
-        frame[20] = next;
-        frame.splice(54..54, headers);
-        frame
-    }
-
-    fn insert_tag(&mut self, frame: &mut Vec<u8>) {
-        let kind: u16 = if self.below(2) == 0 { 0x8100 } else { 0x88a8 };
-        let [high, low] = kind.to_be_bytes();
-        frame.splice(12..12, [high, low, 0, self.below(256) as u8]);
-    }
-}
-
 #[test]
-fn frames_that_no_rule_matches_pass_unchanged() {
-    // Emulated guests take milliseconds a frame.
-    let is_native = std::env::var("INJECTOR_TEST_KERNEL").is_ok_and(|kernel| kernel == "native");
-    let count = if is_native { 100_000 } else { 10_000 };
-    let text = "
-        name: narrow
-        rules:
-          - {direction: both, match: {protocol: udp, dst: 192.0.2.77, dst_port: 9}, drop: 100%}
-          - {direction: both, match: {src: '2001:db8:77::/64', src_port: [7, 100-200]}, drop: 50%}";
-    let (plan, ebpf) = load(text, 1);
-    let used = Needs::of([&plan]).features;
-    let table = plan.table(Hook::Egress, 0);
-    let xdp: &Xdp = ebpf.program(programs::XDP).unwrap().try_into().unwrap();
-    let hooks: [&SchedClassifier; 2] = [programs::DIVERT_EGRESS, programs::DIVERT_INGRESS]
-        .map(|name| ebpf.program(name).unwrap().try_into().unwrap());
-    let mut frames = Frames {
-        stream: Stream::new(seed()),
-        next: 0,
-    };
-    let (mut passed, mut unparseable) = (0, 0);
-    for _ in 0..count {
-        let frame = frames.frame();
-        let mut key = PacketKey::default();
-        match wire::parse(&frame[..], false, used, &mut key) {
-            Ok(_) if table.find(used, &key).is_some() => continue,
-            Ok(_) => {}
-            Err(_) => unparseable += 1,
+fn any_frame_is_corrupted_as_userspace_does_it() {
+    let frames = if kernel::is_guest() { 500 } else { 30_000 };
+    let faults = [
+        "bits: 8, where: any",
+        "bits: 3, where: header",
+        "bits: 1, where: payload",
+    ];
+    for how in faults {
+        let text = format!("name: test\nrules: [{{corrupt: {{probability: 100%, {how}}}}}]");
+        let (plan, ebpf) = load(&text, 1);
+        let spec = &plan.rules[0].spec;
+        let mut mutants = Mutants::of_today();
+        let (mut n, mut corrupted) = (0, 0);
+        while n < frames {
+            let frame = mutants.frame();
+            // The kernel makes no socket buffers of shorter ones.
+            if frame.len() < 54 {
+                continue;
+            }
+            let lifted = run(&ebpf, programs::DIVERT_EGRESS, &Carried::new(0, 0), &frame);
+            let decided = run(&ebpf, programs::DECIDE, &lifted.carried, &frame);
+            assert_eq!(decided.verdict, REDIRECT, "{frame:02x?}");
+            let expected = corrupt(&frame, spec, n);
+            assert_eq!(decided.frame, expected, "packet {n}: {frame:02x?}");
+            corrupted += u64::from(expected != frame);
+            n += 1;
         }
-        let mut out = vec![0; frame.len() + 64];
-        for hook in hooks {
-            let (verdict, len) = test_run(hook, &frame, &mut out);
-            assert_eq!((verdict, &out[..len]), (UNSPEC, &frame[..]), "{frame:02x?}");
-        }
-        let (verdict, len) = test_run(xdp, &frame, &mut out);
-        assert_eq!(
-            (verdict, &out[..len]),
-            (XDP_PASS, &frame[..]),
-            "{frame:02x?}"
+        assert!(
+            corrupted > frames / 2 && corrupted < frames,
+            "{how}: {corrupted}"
         );
-        passed += 1;
     }
-    assert!(
-        passed > count * 9 / 10,
-        "{passed}: hardly a frame should match"
-    );
-    assert!(
-        unparseable > count / 100,
-        "{unparseable}: the frames must be bad enough"
-    );
-    assert!(plan.rules[0].spec.flags & flags::SPLIT != 0);
 }
 
 /// Rules in several shapes, each with one rule that matches `frame_of` the same number.
@@ -505,10 +412,7 @@ fn parsing_only_as_far_as_rules_look_changes_no_match() {
         "{protocol: 58}",
         "{}",
     ];
-    let mut frames = Frames {
-        stream: Stream::new(seed()),
-        next: 0,
-    };
+    let mut mutants = Mutants::of_today();
     for conditions in profiles {
         let text = format!("name: test\nrules: [{{match: {conditions}}}]");
         let plan = Plan::new(&profile::parse("test", &text).unwrap(), 1).unwrap();
@@ -516,7 +420,7 @@ fn parsing_only_as_far_as_rules_look_changes_no_match() {
         let mut parsed = 0;
         for _ in 0..5_000 {
             let (frame, mut whole, mut short) =
-                (frames.frame(), Default::default(), Default::default());
+                (mutants.frame(), Default::default(), Default::default());
             if wire::parse(&frame[..], false, features::ALL, &mut whole).is_err() {
                 continue;
             }
