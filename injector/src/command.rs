@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{Cli, Command, Global, When},
-    datapath::Netns,
+    datapath::{Netns, capability},
     error::{Code, Failure},
     plan::Plan,
     profile::{self, Profile, ProfileError},
@@ -37,7 +37,8 @@ type Outcome = Result<u8, Failure>;
 /// Executes the command line, and reports a failure.
 pub fn execute(cli: Cli) -> ExitCode {
     let global = cli.global;
-    let outcome = match cli.command {
+    let allowed = capability::refuse_lent().map_err(Failure::from);
+    let outcome = allowed.and_then(|()| match cli.command {
         Command::Run(args) => run::run(&args, &global),
         Command::Apply(args) => apply::apply(&args, &global),
         Command::Hold => hold::hold(),
@@ -49,7 +50,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args, &global),
         Command::Demo(args) => demo::demo(&args, &global),
         Command::Profiles(args) => profiles::profiles(&args, &global),
-    };
+    });
     ExitCode::from(outcome.unwrap_or_else(|failure| {
         eprintln!("{failure}");
         failure.code as u8

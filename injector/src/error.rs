@@ -99,9 +99,10 @@ impl From<datapath::Error> for Failure {
             | Error::ForeignXdp { .. }
             | Error::UnknownRecord { .. }
             | Error::Unprepared { .. } => Code::Conflict,
-            Error::UnsupportedLink { .. } | Error::NotPermitted { .. } | Error::NoFq => {
-                Code::Unsupported
-            }
+            Error::UnsupportedLink { .. }
+            | Error::NotPermitted { .. }
+            | Error::LentPrivileges
+            | Error::NoFq => Code::Unsupported,
             Error::Refused { .. } | Error::Ebpf { .. } | Error::File { .. } => {
                 match error.errno() {
                     Some(nix::libc::EPERM | nix::libc::EACCES) => Code::Unsupported,

@@ -6,7 +6,7 @@ use super::{Outcome, print, print_json};
 use crate::{
     cli::{Clear, Global},
     datapath::{
-        capability,
+        capability::{self, Capability},
         clear::{self, Cleared, ClearedAll},
     },
     error::{Code, Failure},
@@ -19,7 +19,7 @@ struct Answer {
 }
 
 pub(super) fn clear(args: &Clear, global: &Global) -> Outcome {
-    capability::require_for_run()?;
+    capability::require(&[Capability::CAP_NET_ADMIN])?;
     let everywhere = args.all && global.netns.is_none();
     let ClearedAll { cleared, failures } = if everywhere {
         clear::clear_all(&global.netns())?

@@ -110,8 +110,8 @@ pub(super) fn demo(args: &Demo, global: &Global) -> Outcome {
 }
 
 fn require_privileges() -> Result<(), Error> {
-    capability::require_for_run()?;
-    if capability::has(Capability::SysAdmin) {
+    capability::require(&capability::RUN)?;
+    if capability::has(Capability::CAP_SYS_ADMIN) {
         return Ok(());
     }
     let missing = "CAP_SYS_ADMIN (to create namespaces)".into();

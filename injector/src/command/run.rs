@@ -6,6 +6,7 @@ mod event;
 mod phases;
 mod play;
 mod prepare;
+mod service;
 mod signals;
 mod watch;
 
@@ -77,6 +78,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let session = begin_session(&prepared, needs, options, faults, global)?;
     let mut player = Player::begin(session, prepared, faults, guard, audit, global)?;
     announce(&player, args, ends, global)?;
+    service::ready(&faults.interface, player.profile());
     let played = runtime.block_on(async {
         influences.command = child::spawn(&args.command, &global.netns())?;
         influences.confirm = ask(args)?;
@@ -90,6 +92,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         }
     };
     let reason = ending.reason();
+    service::stopping(reason);
     let achieved = stop(player, reason, &influences.signals, global)?;
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
     report_end(reason, &ending, &achieved, global)?;

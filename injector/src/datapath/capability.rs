@@ -1,34 +1,34 @@
 //! What this process may do.
 
-use std::fs;
+use std::io;
+
+use caps::{CapSet, CapsHashSet};
 
 use super::{Error, Result};
 
-/// A capability that some part of a run needs, by its number in linux/capability.h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    /// Devices, queueing disciplines, attaching programs.
-    NetAdmin = 12,
-    /// Entering namespaces; on kernels before 5.8 also all of eBPF.
-    SysAdmin = 21,
-    /// Loading programs, creating maps.
-    Bpf = 39,
-}
+pub use caps::Capability;
 
-/// Whether the process has `capability` in its effective set.
+/// What a run needs to start: devices and hooks; maps and programs; programs that subtract pointers,
+/// as ours do to learn how long a frame is.
+pub const RUN: [Capability; 3] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_BPF,
+    Capability::CAP_PERFMON,
+];
+
+/// Whether the process has `capability` in its effective set, or what implies it.
 pub fn has(capability: Capability) -> bool {
-    effective().is_some_and(|set| set & (1 << capability as u32) != 0)
+    let is_effective =
+        |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    // Linux 5.8 made them out of it.
+    let is_part_of_sys_admin = matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON);
+    is_effective(capability) || is_part_of_sys_admin && is_effective(Capability::CAP_SYS_ADMIN)
 }
 
-/// Fails early, and by name, where a run could not succeed.
-pub fn require_for_run() -> Result<()> {
-    let mut missing = Vec::new();
-    if !has(Capability::NetAdmin) {
-        missing.push("CAP_NET_ADMIN");
-    }
-    if !has(Capability::Bpf) && !has(Capability::SysAdmin) {
-        missing.push("CAP_BPF");
-    }
+/// Fails early, and by name, where capabilities are missing.
+pub fn require(wanted: &[Capability]) -> Result<()> {
+    let missing = wanted.iter().filter(|capability| !has(**capability));
+    let missing: Vec<_> = missing.map(Capability::to_string).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -37,10 +37,26 @@ pub fn require_for_run() -> Result<()> {
     })
 }
 
-fn effective() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
+/// Gives up every other capability, for the calling thread and those that it will start.
+pub fn keep_only(kept: &[Capability]) -> Result<()> {
+    let give_up = || {
+        let permitted = caps::read(None, CapSet::Permitted)?;
+        let kept: CapsHashSet = kept.iter().copied().collect();
+        let kept = permitted.intersection(&kept).copied().collect();
+        // Ambient ones go with the inheritable ones.
+        caps::clear(None, CapSet::Inheritable)?;
+        caps::set(None, CapSet::Effective, &kept)?;
+        caps::set(None, CapSet::Permitted, &kept)
+    };
+    give_up().map_err(|error| Error::refused("give up capabilities", io::Error::other(error)))
+}
+
+/// Refuses privileges that the file lends to whoever runs it: a profile names files, which would then be
+/// read for anybody.
+pub fn refuse_lent() -> Result<()> {
+    // SAFETY: reads what the kernel passed to the process.
+    match unsafe { nix::libc::getauxval(nix::libc::AT_SECURE) } {
+        0 => Ok(()),
+        _ => Err(Error::LentPrivileges),
+    }
 }

@@ -32,6 +32,11 @@ pub enum Error {
         /// The capabilities, by name.
         missing: String,
     },
+    /// The executable is setuid, or has capabilities of its own.
+    #[error(
+        "this executable lends privileges to whoever runs it (setuid, setgid or file capabilities)"
+    )]
+    LentPrivileges,
     /// The kernel has no sch_fq.
     #[error("this kernel has no fq queueing discipline, which holds delayed packets")]
     NoFq,
@@ -148,9 +153,12 @@ impl Error {
                 Some(format!("interfaces there: {}", existing.join(", ")))
             }
             Self::NotPermitted { .. } => Some(
-                "run it as root (sudo), or grant CAP_NET_ADMIN and CAP_BPF, and CAP_SYS_ADMIN for \
-                 namespaces"
+                "run it as root (sudo), or grant CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, and \
+                 CAP_SYS_ADMIN for namespaces"
                     .into(),
+            ),
+            Self::LentPrivileges => Some(
+                "take them from the file (`chmod u-s,g-s`, `setcap -r`), and run it by sudo".into(),
             ),
             Self::NoFq => Some(
                 "load it with `modprobe sch_fq`, or use a kernel with CONFIG_NET_SCH_FQ (any \

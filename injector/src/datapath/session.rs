@@ -26,9 +26,11 @@ use super::{
 use crate::plan::{Needs, Plan};
 
 mod assembly;
+mod confinement;
 mod swap;
 
 use assembly::Assembly;
+pub use confinement::Ahead;
 pub use swap::Prepared;
 use swap::Swapped;
 
@@ -99,7 +101,7 @@ impl Session {
         needs: Needs,
         options: Options,
     ) -> Result<Self> {
-        capability::require_for_run()?;
+        capability::require(&capability::RUN)?;
         let id = netns.id()?;
         // Here, because only the first namespace shows the setting that it depends on.
         let splits_max = Pair::crossing_max()?;

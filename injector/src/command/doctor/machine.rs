@@ -63,31 +63,35 @@ fn capabilities() -> Vec<Check> {
     let wanted = [
         (
             "CAP_NET_ADMIN",
-            Capability::NetAdmin,
+            Capability::CAP_NET_ADMIN,
             "devices, qdiscs, attaching programs",
-            true,
         ),
         (
             "CAP_BPF",
-            Capability::Bpf,
+            Capability::CAP_BPF,
             "loading programs, creating maps",
-            true,
+        ),
+        (
+            "CAP_PERFMON",
+            Capability::CAP_PERFMON,
+            "programs that subtract pointers",
         ),
         (
             "CAP_SYS_ADMIN",
-            Capability::SysAdmin,
+            Capability::CAP_SYS_ADMIN,
             "--netns, demo, and the trials below",
-            false,
         ),
     ];
-    let checks = wanted.map(|(name, capability, purpose, required)| {
-        let implied = capability == Capability::Bpf && capability::has(Capability::SysAdmin);
-        if capability::has(capability) || implied {
+    let checks = wanted.map(|(name, capability, purpose)| {
+        if capability::has(capability) {
             return Check::ok(name, format!("for {purpose}"));
         }
         let check = Check::missing(name, format!("for {purpose}"))
             .remedy("run it as root (sudo), or grant the capability");
-        if required { check.required() } else { check }
+        match capability::RUN.contains(&capability) {
+            true => check.required(),
+            false => check,
+        }
     });
     checks.into()
 }

@@ -19,13 +19,17 @@ use super::{
     event::Event,
     phases::{self, Phases},
     prepare::{Chosen, Prepared},
+    service,
     signals::{Signals, Told},
     watch::Watch,
 };
 use crate::{
     cli::{Faults, Global},
     command::{guard::Guard, print_json_line},
-    datapath::{Session, session::Last},
+    datapath::{
+        Session,
+        session::{Ahead, Last},
+    },
     error::Failure,
     observe::{
         audit::{Audit, Moment, What},
@@ -130,12 +134,30 @@ impl<'a> Player<'a> {
         &self.session
     }
 
+    /// The name of the profile in force.
+    pub(super) fn profile(&self) -> &str {
+        self.session.record().map_or("", |record| &record.profile)
+    }
+
+    /// Gives up what is not needed any more: not before a command has its user's privileges, and not where
+    /// somebody may ask for more.
+    fn confine(&self, influences: &Influences) -> Result<(), Failure> {
+        if influences.wishes.is_some() {
+            return Ok(());
+        }
+        Ok(self.session.confine(Ahead {
+            reads: influences.watch.is_some(),
+            signals: influences.command.is_some(),
+        })?)
+    }
+
     /// Returns when the faults are to end.
     pub(in crate::command) async fn play(
         &mut self,
         influences: &mut Influences,
     ) -> Result<Ending, Failure> {
         let mut ending = Ending::default();
+        self.confine(influences)?;
         self.say_phase(Duration::ZERO)?;
         let mut renewal = interval(self.session.renewal());
         // After a suspension one renewal is enough.
@@ -147,6 +169,7 @@ impl<'a> Player<'a> {
             tokio::select! {
                 _ = renewal.tick() => {
                     self.session.renew()?;
+                    service::alive();
                     // Their clock goes on while the machine is suspended, other than that of timers.
                     if self.session.term()?.ends_in_ms == Some(0) {
                         break;

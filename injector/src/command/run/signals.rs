@@ -1,8 +1,12 @@
 //! Ctrl-C, which interrupts, and SIGTERM and SIGHUP, which end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
 };
 
 use tokio::{
@@ -11,7 +15,10 @@ use tokio::{
     sync::watch,
 };
 
-use crate::error::{Code, Failure};
+use crate::{
+    datapath::capability,
+    error::{Code, Failure},
+};
 
 /// The handlers. ctrlc owns SIGINT alone, because it does not tell signals apart and the exit codes
 /// differ; SIGTERM and SIGHUP are tokio's.
@@ -48,12 +55,21 @@ impl Signals {
         let count = Arc::new(AtomicU32::new(0));
         let (sender, interrupts) = watch::channel(0);
         let counter = Arc::clone(&count);
-        ctrlc::set_handler(move || {
+        let count_one = move || {
             let now = counter.fetch_add(1, Ordering::Relaxed) + 1;
             // Nobody listens once the run has ended.
             let _ = sender.send(now);
-        })
-        .map_err(|error| Failure::new(Code::Unexpected, format!("cannot catch Ctrl-C: {error}")))?;
+        };
+        // The handler's thread lives as long as the process, and has the privileges of the thread that
+        // starts it: none.
+        let install = || {
+            capability::keep_only(&[])?;
+            ctrlc::set_handler(count_one).map_err(|error| {
+                Failure::new(Code::Unexpected, format!("cannot catch Ctrl-C: {error}"))
+            })
+        };
+        thread::scope(|scope| scope.spawn(install).join())
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
         let _guard = runtime.enter();
         Ok(Self {
             count,
