@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use injector::plan::Plan;
 use injector::profile::{
     self, Checksum, Corrupt, Course, Delay, Direction, Distribution, Drop, Duplicate, LIST_MAX,
     Match, PHASES_MAX, Profile, ProfileError, Protocol, RULES_MAX, Rate, Reorder, Repeat, Report,
@@ -468,17 +469,82 @@ fn every_builtin_profile_is_valid_and_says_where_its_numbers_come_from() {
     }
 }
 
+/// Reads a text, and works it out where it is a profile. Whatever is wrong with it has a place.
 fn survives(text: &str) {
-    if let Err(error) = profile::parse("profile.yaml", text) {
-        let report = error.report();
-        assert!(!report.message.is_empty());
-        assert!(!error.render(true).is_empty());
-        assert!(
-            report
-                .line
-                .is_none_or(|line| line <= text.matches('\n').count() + 1)
-        );
+    match profile::parse("profile.yaml", text) {
+        // There may be too many match entries.
+        Ok(profile) => drop(Plan::all(&profile, 1)),
+        Err(error) => {
+            let report = error.report();
+            assert!(!report.message.is_empty());
+            assert!(!error.render(true).is_empty());
+            let lines = text.matches('\n').count() + 1;
+            let has_place = report.line.is_some_and(|line| line <= lines);
+            let is_whole = ["the profile is empty", "the profile is too large"];
+            assert!(has_place || is_whole.contains(&&*report.message), "{error}");
+        }
     }
+}
+
+/// Every profile that we have, the bad ones too.
+fn real_profiles() -> Vec<String> {
+    let builtins = builtin::BUILTINS
+        .iter()
+        .map(|builtin| builtin.text.to_owned());
+    let bad = corpus()
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(path).ok());
+    builtins
+        .chain(bad)
+        .chain([FULL, PHASES].map(str::to_owned))
+        .collect()
+}
+
+/// What is put in place of a part of a profile.
+fn any_part(all: Vec<String>) -> impl Strategy<Value = String> {
+    let words =
+        "[a-z_]{1,12}: ?|[0-9]{1,20}(%|ms|mbit|kB)?|[\\[\\]{}:,'\"\n &*!|>#?-]{1,6}|\\PC{0,3}";
+    let edges = [
+        "-1",
+        "1e309",
+        ".nan",
+        ".inf",
+        "0x7f",
+        "~",
+        "100.0000001%",
+        "3600001ms",
+    ];
+    let lines = all
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(|line| format!("\n{line}\n"));
+    let lines: Vec<_> = lines.collect();
+    prop_oneof![
+        3 => words,
+        1 => prop::sample::select(edges.map(str::to_owned).to_vec()),
+        2 => prop::sample::select(lines),
+    ]
+}
+
+/// A profile with some parts cut out, replaced and repeated.
+fn mutated_profile() -> impl Strategy<Value = String> {
+    let all = real_profiles();
+    let change = (
+        any::<prop::sample::Index>(),
+        0..30usize,
+        any_part(all.clone()),
+        1..4usize,
+    );
+    let changes = prop::collection::vec(change, 1..6);
+    (prop::sample::select(all), changes).prop_map(|(text, changes)| {
+        let mut text: Vec<char> = text.chars().collect();
+        for (start, length, part, times) in changes {
+            let start = start.index(text.len() + 1);
+            let end = (start + length).min(text.len());
+            text.splice(start..end, part.repeat(times).chars());
+        }
+        text.into_iter().collect()
+    })
 }
 
 proptest! {
@@ -514,5 +580,14 @@ proptest! {
         if let Err(error) = profile::read(file.path()) {
             prop_assert!(!error.to_string().is_empty());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn no_change_of_a_real_profile_makes_the_parser_panic(text in mutated_profile()) {
+        survives(&text);
     }
 }

@@ -44,6 +44,13 @@ const GSO_BYTES_MAX: u64 = 512 * 1024;
 /// Longest time that packets may wait for others, whatever the profile says: twice of it, where packets are
 /// marked first, and the longest delay are as much as fq holds any.
 const QUEUE_MAX_NS: u64 = 5 * 60 * injector_common::NSEC_PER_SEC;
+/// Longest burst: three days of sending without a pause. The kernel side shifts and adds what is given in
+/// these units, without looking for an overflow.
+const BURST_MAX_NS: u64 = 1 << 48;
+/// Longest queue in bytes, likewise.
+const QUEUE_MAX_BYTES: u64 = 1 << 60;
+/// Most packets between two that are reordered, likewise: more than ever come.
+const GAP_MAX: u64 = 1 << 62;
 /// How many packets may wait for slots where no rate has a queue; netem's limit.
 const SLOT_QUEUE_PACKETS: u64 = 1000;
 
@@ -220,7 +227,7 @@ impl<'a> Builder<'a> {
 
     fn reorder(&mut self, reorder: &Reorder) {
         self.spec.chances[fault::REORDER] = self.chance(&reorder.chance, purpose::REORDER);
-        self.spec.reorder_gap = reorder.gap;
+        self.spec.reorder_gap = reorder.gap.min(GAP_MAX);
         self.set(flags::MEMORY, reorder.gap > 1);
     }
 
@@ -230,11 +237,13 @@ impl<'a> Builder<'a> {
         pace.byte_ns = byte_ns;
         pace.overhead = rate.overhead;
         pace.cell_size = rate.cell_size;
-        pace.burst_ns = time_ns(byte_ns, rate.burst.bytes());
+        pace.burst_ns = time_ns(byte_ns, rate.burst.bytes()).min(BURST_MAX_NS);
         pace.queue_bytes = match rate.queue {
             QueueLimit::Time(_) => u64::MAX,
             QueueLimit::Bytes(size) => size.bytes(),
-            QueueLimit::Packets(count) => count.saturating_mul(FULL_PACKET_BYTES),
+            QueueLimit::Packets(count) => {
+                count.saturating_mul(FULL_PACKET_BYTES).min(QUEUE_MAX_BYTES)
+            }
         };
         pace.queue_ns = match rate.queue {
             QueueLimit::Time(time) => time.nanos().min(QUEUE_MAX_NS),

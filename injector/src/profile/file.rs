@@ -27,7 +27,12 @@ pub(super) fn read(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
     // Opening a FIFO would wait for a writer, so look before opening, and again after.
     check_is_file(fs::metadata(path)?.file_type())?;
     let file = File::open(path)?;
-    check_is_file(file.metadata()?.file_type())?;
+    let metadata = file.metadata()?;
+    check_is_file(metadata.file_type())?;
+    if metadata.len() > max as u64 {
+        return Err(FileError::TooLarge);
+    }
+    // Where the length is not known beforehand, as in /proc, it is 0.
     read_at_most(file, max)
 }
 
