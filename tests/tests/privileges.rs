@@ -209,7 +209,9 @@ fn a_command_has_its_users_privileges() {
 #[test]
 fn a_command_that_became_another_users_is_ended() {
     let netns = Netns::new();
-    let script = format!("exec setpriv --reuid {NOBODY} --clear-groups sleep 600");
+    // Busybox has it too, as Debian has start-stop-daemon.
+    let script =
+        format!("exec start-stop-daemon --start --chuid {NOBODY} --exec /bin/sleep -- 600");
     let mut all = needed();
     all.extend([CAP_KILL, Capability::CAP_SETUID, Capability::CAP_SETGID]);
     let args = ["--", "sh", "-c", &script];
