@@ -73,10 +73,6 @@ pub enum When {
 }
 
 /// The commands.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, on the stack of main"
-)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Inject faults until Ctrl-C, or for as long as a command runs

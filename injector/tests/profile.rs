@@ -501,7 +501,7 @@ fn real_profiles() -> Vec<String> {
 }
 
 /// What is put in place of a part of a profile.
-fn any_part(all: Vec<String>) -> impl Strategy<Value = String> {
+fn any_part(all: &[String]) -> impl Strategy<Value = String> + use<> {
     let words =
         "[a-z_]{1,12}: ?|[0-9]{1,20}(%|ms|mbit|kB)?|[\\[\\]{}:,'\"\n &*!|>#?-]{1,6}|\\PC{0,3}";
     let edges = [
@@ -532,7 +532,7 @@ fn mutated_profile() -> impl Strategy<Value = String> {
     let change = (
         any::<prop::sample::Index>(),
         0..30usize,
-        any_part(all.clone()),
+        any_part(&all),
         1..4usize,
     );
     let changes = prop::collection::vec(change, 1..6);

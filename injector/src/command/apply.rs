@@ -45,7 +45,7 @@ struct Answer<'a> {
 pub(super) fn apply(args: &Apply, global: &Global) -> Outcome {
     let faults = &args.faults;
     let request = request(faults, global)?;
-    capability::require_for_run()?;
+    capability::require(&capability::RUN)?;
     let netns = global.netns();
     let (id, ifindex) = place(&netns, &faults.interface)?;
     // Only to know now whether it can be.

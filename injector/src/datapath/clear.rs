@@ -137,11 +137,11 @@ fn clear_run(netns: &Netns, record: &Record, alive: bool) -> Result<Cleared> {
         }
         Claim::Held(record) => Err(record.busy()),
     })?;
-    Ok(Cleared::new(record, alive, undone))
+    Ok(Cleared::new(record, alive, &undone))
 }
 
 impl Cleared {
-    fn new(record: &Record, alive: bool, undone: Undone) -> Self {
+    fn new(record: &Record, alive: bool, undone: &Undone) -> Self {
         let kept = |(undo, why): &(Undo, String)| format!("{undo}: {why}");
         Self {
             device: record.device.clone(),

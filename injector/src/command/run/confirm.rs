@@ -18,7 +18,7 @@ use tokio::{
 use crate::error::{Code, Failure};
 
 /// A question on the terminal.
-pub(super) struct Confirm {
+pub(in crate::command) struct Confirm {
     terminal: AsyncFd<OwnedFd>,
     until: Instant,
 }
