@@ -32,9 +32,6 @@ use crate::{
     profile::Source,
 };
 
-/// How long to wait for faults to be in force, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 #[derive(Serialize)]
 struct Answer<'a> {
     schema: &'static str,
@@ -98,7 +95,9 @@ pub(super) fn place(netns: &Netns, device: &str) -> Result<(NetnsId, u32), Failu
 /// Asks the process that holds the device, or starts one.
 fn ask(request: &Request, netns: NetnsId, ifindex: u32) -> Result<Reply, Failure> {
     /// How soon to look again where somebody is just starting or ending.
-    const STEP: Duration = Duration::from_millis(20);
+    const STEP: Duration = Duration::from_millis(50);
+    /// How long that may take, on a busy machine or with packets that are held.
+    const PATIENCE: Duration = Duration::from_secs(180);
     let give_up = Instant::now() + PATIENCE;
     loop {
         let holder = living(netns, ifindex)?;
@@ -133,6 +132,8 @@ fn living(netns: NetnsId, ifindex: u32) -> Result<Option<Record>, Failure> {
 
 /// Asks for a swap; `None` where the process has not begun to listen, or is ending.
 fn ask_holder(request: &Request, holder: &Record) -> Result<Option<Reply>, Failure> {
+    /// How long a swap may take, on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
     let failed = |error: io::Error| {
         let message = format!(
             "the process with pid {}, which holds `{}`, does not answer: {error}",
@@ -149,7 +150,7 @@ fn ask_holder(request: &Request, holder: &Record) -> Result<Option<Reply>, Failu
         Err(error) if is_absence(&error) => return Ok(None),
         sent => sent.map_err(failed)?,
     }
-    control::receive(&stream, PATIENCE).map_err(failed)
+    control::receive(&stream, Some(PATIENCE)).map_err(failed)
 }
 
 /// Whether nobody is at the other end.
@@ -178,7 +179,8 @@ fn start(request: &Request) -> Result<Reply, Failure> {
     // It has the other end alone now, so that we notice its death.
     drop(command);
     control::send(&ours, request)?;
-    let reply = control::receive(&ours, PATIENCE)?;
+    // Should it die, the socket is closed.
+    let reply = control::receive(&ours, None)?;
     match reply {
         Some(Reply::InForce(in_force)) => Ok(Reply::InForce(in_force)),
         failed => {

@@ -84,20 +84,21 @@ pub(super) fn send(mut stream: &UnixStream, message: &impl Serialize) -> io::Res
     stream.shutdown(Shutdown::Write)
 }
 
-/// Receives the only message of the other side; `None` where it has ended without.
+/// Receives the only message of the other side, which must come in time if there is a limit; `None` where
+/// that side has ended without.
 pub(super) fn receive<T: DeserializeOwned>(
     mut stream: &UnixStream,
-    patience: Duration,
+    patience: Option<Duration>,
 ) -> io::Result<Option<T>> {
-    let give_up = Instant::now() + patience;
+    let give_up = patience.map(|patience| Instant::now() + patience);
     let mut text = Vec::new();
     let mut part = [0; 16 * 1024];
     loop {
-        let left = give_up.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let left = give_up.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(left)?;
         match stream.read(&mut part) {
             Ok(0) if text.is_empty() => return Ok(None),
             Ok(0) => return Ok(Some(serde_json::from_slice(&text)?)),
@@ -136,7 +137,7 @@ mod tests {
     fn a_message_arrives_whole() {
         let (ours, theirs) = pair();
         let text = "ä\n\0".repeat(profile::SIZE_MAX / 8);
-        let receiver = thread::spawn(move || receive::<String>(&theirs, AT_HAND).unwrap());
+        let receiver = thread::spawn(move || receive::<String>(&theirs, Some(AT_HAND)).unwrap());
         send(&ours, &text).unwrap();
         assert_eq!(receiver.join().unwrap(), Some(text));
     }
@@ -145,7 +146,7 @@ mod tests {
     fn nothing_is_no_message() {
         let (ours, theirs) = pair();
         drop(ours);
-        assert_eq!(receive::<String>(&theirs, AT_HAND).unwrap(), None);
+        assert_eq!(receive::<String>(&theirs, Some(AT_HAND)).unwrap(), None);
     }
 
     #[test]
@@ -155,7 +156,7 @@ mod tests {
             let part = [b'a'; 64 * 1024];
             while (&ours).write_all(&part).is_ok() {}
         });
-        assert!(receive::<String>(&theirs, AT_HAND).is_err());
+        assert!(receive::<String>(&theirs, Some(AT_HAND)).is_err());
         drop(theirs);
         sender.join().unwrap();
     }
@@ -168,7 +169,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        let received = receive::<String>(&theirs, Duration::from_millis(100));
+        let received = receive::<String>(&theirs, Some(Duration::from_millis(100)));
         assert_eq!(received.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(theirs);
         sender.join().unwrap();
@@ -180,7 +181,7 @@ mod tests {
             let (ours, theirs) = pair();
             (&ours).write_all(text.as_bytes()).unwrap();
             drop(ours);
-            let received = receive::<Request>(&theirs, AT_HAND);
+            let received = receive::<Request>(&theirs, Some(AT_HAND));
             assert!(!matches!(received, Ok(Some(_))), "{text}");
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn hold() -> Outcome {
             .hint("`injector apply` starts this command by itself")
     };
     let who = control::peer(&asker).map_err(|_| not_asked())?;
-    let request = control::receive::<Request>(&asker, control::AT_HAND)?;
+    let request = control::receive::<Request>(&asker, Some(control::AT_HAND))?;
     let (Some(who), Some(request)) = (who, request) else {
         return Err(not_asked());
     };
@@ -238,7 +238,7 @@ fn serve_one(stream: &UnixStream, wishes: &mpsc::Sender<Wish>) -> io::Result<()>
     let Some(who) = control::peer(stream)? else {
         return Ok(());
     };
-    let Some(request) = control::receive::<Request>(stream, control::AT_HAND)? else {
+    let Some(request) = control::receive::<Request>(stream, Some(control::AT_HAND))? else {
         return Ok(());
     };
     let (sender, reply) = channel::channel();

@@ -76,18 +76,18 @@ pub fn clear_all(netns: &Netns) -> Result<ClearedAll> {
     Ok(all)
 }
 
-fn clear_found(found: Option<&(Record, bool)>) -> Result<Option<Cleared>> {
-    let Some((record, alive)) = found else {
+fn clear_found(run: Option<&(Record, bool)>) -> Result<Option<Cleared>> {
+    let Some((record, alive)) = run else {
         return Ok(None);
     };
-    if let Some(netns) = Namespaces::of_this_machine().find(&record.netns) {
-        return clear_run(&netns, record, *alive).map(Some);
+    if let Some(found) = Namespaces::of_this_machine().find(&record.netns) {
+        return clear_run(&found.netns, record, *alive).map(Some);
     }
     if *alive {
         stop(record)?;
     }
     forget(record)?;
-    Ok(Some(Cleared::new(record, *alive, Undone::default())))
+    Ok(Some(Cleared::new(record, *alive, &Undone::default())))
 }
 
 /// Ends the run that has the device, if there is one, and waits for it.

@@ -207,11 +207,11 @@ impl Session {
     }
 
     /// Reads the counters. `None` when the device is gone.
-    pub fn snapshot(&self) -> Result<Option<Snapshot>> {
-        let Some(netns) = self.place() else {
+    pub fn snapshot(&mut self) -> Result<Option<Snapshot>> {
+        let Some(links) = self.inside(|_| Netlink::open()?.links()) else {
             return Ok(None);
         };
-        let links = netns.run(|| Netlink::open()?.links())?;
+        let links = links?;
         if links
             .iter()
             .any(|link| link.index == self.target.link.index)
@@ -226,26 +226,34 @@ impl Session {
     /// asked now and then whether to go on waiting), and undoes everything. Packets that come
     /// meanwhile stay behind those that are held. Returns the final counters.
     pub fn stop(mut self, patience: impl Fn(u64) -> bool + Sync) -> Result<Last> {
-        let Some(netns) = self.place() else {
-            self.forget()?;
-            return self.last();
-        };
-        netns.run(|| {
+        let stopped = self.inside(|session| {
             let netlink = Netlink::open()?;
-            self.drain(&patience)?;
-            self.links.detach();
-            let last = self.last()?;
-            self.undo(&netlink)?;
+            session.drain(&patience)?;
+            session.links.detach();
+            let last = session.last()?;
+            session.undo(&netlink)?;
             Ok(last)
+        });
+        stopped.unwrap_or_else(|| {
+            self.forget()?;
+            self.last()
         })
     }
 
-    /// The namespace. Its name may be gone, or lead elsewhere, while it lives on; `None` where it does not.
-    fn place(&self) -> Option<Netns> {
-        match self.netns.id() {
-            Ok(id) if id.may_be(&self.id) => Some(self.netns.clone()),
-            _ => Namespaces::of_this_machine().find(&self.id),
-        }
+    /// Does something in the namespace. Its name may be gone, or lead elsewhere, while it lives on; `None`
+    /// where it does not.
+    fn inside<T: Send>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T> + Send,
+    ) -> Option<Result<T>> {
+        let netns = match self.netns.id() {
+            Ok(id) if id.may_be(&self.id) => self.netns.clone(),
+            _ => {
+                let found = Namespaces::of_this_machine().find(&self.id)?;
+                return Some(found.netns.run(|| work(self)));
+            }
+        };
+        Some(netns.run(|| work(self)))
     }
 
     fn last(&self) -> Result<Last> {
@@ -298,14 +306,12 @@ impl Drop for Session {
         if self.journal.is_none() {
             return;
         }
+        let undone = self.inside(|session| {
+            session.links.detach();
+            session.undo(&Netlink::open()?)
+        });
         // Nobody is left to hear of a failure; the journal keeps what it could not undo.
-        let _ = match self.place() {
-            Some(netns) => netns.run(|| {
-                self.links.detach();
-                self.undo(&Netlink::open()?)
-            }),
-            None => self.forget(),
-        };
+        let _ = undone.unwrap_or_else(|| self.forget());
     }
 }
 
