@@ -137,17 +137,19 @@ fn delays_of_received_packets_are_correlated() {
         let delay = format!("delay: {{time: 60ms, jitter: 60ms, correlation: {correlation}%}}");
         let profile = profile(seed, &delay);
         let (report, oracle) = (send(&profile, COUNT), Oracle::new(&profile));
-        oracle.assert_delays(&report);
         let mut delays = report.delays();
         delays.sort_unstable();
         // What was late because the machine stood still, as others beside it, says nothing of the delays.
+        let mut late = 0;
         let received = delays.iter().zip(oracle.delays(COUNT));
         let delays: Vec<f64> = received
-            .map(|(&(_, delay), foretold)| match delay - foretold {
-                late if late > 5 * MS => foretold.as_secs_f64(),
-                _ => delay.as_secs_f64(),
+            .map(|(&(_, delay), foretold)| {
+                let is_late = delay - foretold > 5 * MS;
+                late += u64::from(is_late);
+                if is_late { foretold } else { delay }.as_secs_f64()
             })
             .collect();
+        assert!(late < COUNT / 2, "{late} of {COUNT} were late");
         let what = format!("received, {correlation} %");
         stats::assert_lag1(&what, &delays, f64::from(correlation) / 100.0);
     }
@@ -192,11 +194,11 @@ fn assert_waits_for_others(report: &Report, oracle: &Oracle) {
         }
         former = *arrival;
     }
-    let lateness = stats::quartile(lateness);
+    let lateness = stats::decile(lateness);
     let late_max = clock::late_max();
     assert!(
         lateness < late_max,
-        "{lateness:?} late, three in four of them"
+        "{lateness:?} late, nine in ten of them"
     );
 }
 
