@@ -24,6 +24,10 @@ struct End {
 }
 
 /// Runs `injector check` on a file.
+#[expect(
+    clippy::zombie_processes,
+    reason = "wait4 waits for it, and says what it took"
+)]
 fn check(path: &Path) -> End {
     let mut child = Command::new(env!("CARGO_BIN_EXE_injector"))
         .arg("check")

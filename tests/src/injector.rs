@@ -441,7 +441,10 @@ impl Injector {
         args: &[&str],
     ) -> Result<Self, End> {
         let command = complete(command(), "run", device, profile, args);
-        Self::of(inside(netns, capabilities, || spawn(command, profile)), netns)
+        Self::of(
+            inside(netns, capabilities, || spawn(command, profile)),
+            netns,
+        )
     }
 
     /// Starts what [`run`] gave, or says how it ended before the faults were in force.
