@@ -174,6 +174,9 @@ pub struct Faults {
     /// End the run that has the interface, if there is one, and take its place
     #[arg(long)]
     pub replace: bool,
+    /// End, with exit code 5, as soon as others take a part of the run away: a program, the private pair
+    #[arg(long)]
+    pub strict: bool,
     /// Append a line to this file when faults start, change and end; else the systemd journal has them
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,

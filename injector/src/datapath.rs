@@ -10,6 +10,7 @@ pub mod control;
 pub mod counters;
 mod error;
 mod ethtool;
+pub mod eviction;
 pub mod journal;
 mod loader;
 pub mod namespaces;
@@ -23,6 +24,7 @@ pub mod session;
 pub mod ssh;
 mod sysctl;
 pub mod target;
+mod tcx;
 pub mod undo;
 
 pub use attach::{AttachPolicy, XdpPolicy};

@@ -16,7 +16,13 @@ use crate::Host;
 // linux/bpf.h
 const PROGRAM_LOAD: i32 = 5;
 const PROGRAM_TEST_RUN: i32 = 10;
+const OBJECT_INFO: i32 = 15;
 const LINK_CREATE: i32 = 28;
+const LINK_OPEN: i32 = 30;
+const LINK_NEXT: i32 = 31;
+const LINK_DETACH: i32 = 34;
+const LINK_XDP: u32 = 6;
+const LINK_TCX: u32 = 11;
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// The attach type of XDP on a device.
 pub const XDP: u32 = 37;
@@ -24,10 +30,14 @@ pub const XDP: u32 = 37;
 pub const TCX_INGRESS: u32 = 46;
 /// Likewise.
 pub const TCX_EGRESS: u32 = 47;
+/// The first in its chain (`BPF_F_BEFORE`).
+pub const BEFORE: u32 = 1 << 3;
 /// XDP in the driver.
 pub const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// `TC_ACT_UNSPEC` and `TCX_NEXT`.
 pub const NEXT: i32 = -1;
+/// `TC_ACT_OK` and `TCX_PASS`.
+pub const OK: i32 = 0;
 /// Verdicts of XDP.
 pub const XDP_DROP: i32 = 1;
 /// Likewise.
@@ -178,6 +188,74 @@ pub fn link(host: &Host, program: &OwnedFd, attach_type: u32, flags: u32) -> Own
         reserved: [0; 4],
     };
     owned(host.run(|| bpf(LINK_CREATE, &mut attributes).expect("attach a program")))
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Find {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+#[repr(C)]
+struct GetInfo {
+    object: u32,
+    len: u32,
+    info: u64,
+}
+
+/// The front of `struct bpf_link_info`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    /// Of tcx: the interface and the attach type.
+    details: [u32; 6],
+}
+
+/// Takes a program off the hook to which somebody's link holds it: by tcx with that attach type, or by
+/// XDP. Returns how many links were detached.
+pub fn detach_links(programs: &[u32], attach_type: u32) -> usize {
+    let mut detached = 0;
+    for link in links() {
+        let mut info = LinkInfo::default();
+        let mut request = GetInfo {
+            object: link.as_raw_fd() as u32,
+            len: size_of::<LinkInfo>() as u32,
+            info: &raw mut info as u64,
+        };
+        bpf(OBJECT_INFO, &mut request).expect("ask for a link");
+        let is_there = match info.kind {
+            LINK_XDP => attach_type == XDP,
+            LINK_TCX => attach_type == info.details[1],
+            _ => false,
+        };
+        if programs.contains(&info.program) && is_there {
+            bpf(LINK_DETACH, &mut [link.as_raw_fd() as u32]).expect("detach a link");
+            detached += 1;
+        }
+    }
+    detached
+}
+
+/// Every link there is.
+fn links() -> Vec<OwnedFd> {
+    let mut links = Vec::new();
+    let mut find = Find::default();
+    while bpf(LINK_NEXT, &mut find).is_ok() {
+        find.id = find.next_id;
+        let mut open = Find {
+            id: find.id,
+            ..Find::default()
+        };
+        // It may be gone already.
+        links.extend(bpf(LINK_OPEN, &mut open).ok().map(owned));
+    }
+    links
 }
 
 /// Runs a program `times` times in one go on the same packet, as it is left by the run before, and

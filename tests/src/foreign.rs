@@ -56,13 +56,20 @@ pub enum Side {
 impl Side {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+
+    fn tcx(self) -> u32 {
+        match self {
+            Self::Egress => bpf::TCX_EGRESS,
+            Self::Ingress => bpf::TCX_INGRESS,
+        }
+    }
 }
 
 impl Foreign {
     /// On the host's device, by cls_bpf.
     #[track_caller]
     pub fn on_clsact(host: &Host, side: Side, counted: Counted) -> Self {
-        let (map, program, info) = load_tc(counted);
+        let (map, program, info) = load_tc(counted, NEXT);
         let attach_type = match side {
             Side::Egress => TcAttachType::Egress,
             Side::Ingress => TcAttachType::Ingress,
@@ -86,14 +93,22 @@ impl Foreign {
     /// On the host's device, by tcx, the last in its chain.
     #[track_caller]
     pub fn on_tcx(host: &Host, side: Side, counted: Counted) -> Self {
-        let (map, program, _) = load_tc(counted);
-        let attach_type = match side {
-            Side::Egress => bpf::TCX_EGRESS,
-            Side::Ingress => bpf::TCX_INGRESS,
-        };
+        let (map, program, _) = load_tc(counted, NEXT);
         Self {
             map,
-            _held: bpf::link(host, &program, attach_type, 0),
+            _held: bpf::link(host, &program, side.tcx(), 0),
+        }
+    }
+
+    /// Likewise, but accepting every packet, so that those behind it in the chain see none; the first or
+    /// the last in its chain.
+    #[track_caller]
+    pub fn accepting_on_tcx(host: &Host, side: Side, counted: Counted, is_first: bool) -> Self {
+        let (map, program, _) = load_tc(counted, bpf::OK);
+        let flags = if is_first { bpf::BEFORE } else { 0 };
+        Self {
+            map,
+            _held: bpf::link(host, &program, side.tcx(), flags),
         }
     }
 
@@ -121,29 +136,29 @@ impl Foreign {
 }
 
 #[track_caller]
-fn load_tc(counted: Counted) -> (OwnedFd, OwnedFd, ProgramInfo) {
+fn load_tc(counted: Counted, verdict: i32) -> (OwnedFd, OwnedFd, ProgramInfo) {
     let map = create_map();
     let code = [
         // r6 = r1: the context.
         vec![instruction(0xbf, 6, 1, 0, 0)],
-        unless(LEN, counted.len),
+        unless(LEN, counted.len, verdict),
         count(&map, 0),
-        unless(MARK, counted.mark),
-        unless(PRIORITY, counted.priority),
+        unless(MARK, counted.mark, verdict),
+        unless(PRIORITY, counted.priority, verdict),
         count(&map, 1),
-        bpf::ret(NEXT),
+        bpf::ret(verdict),
     ];
     let (program, info) = bpf::load(Kind::Tc, &code.concat());
     (map, program, info)
 }
 
-/// Returns [`NEXT`] unless the context's field is `value`.
-fn unless(field: i16, value: u32) -> Vec<Instruction> {
+/// Returns the verdict unless the context's field is `value`.
+fn unless(field: i16, value: u32, verdict: i32) -> Vec<Instruction> {
     vec![
         // r1 = *(u32 *)(r6 + field); if w1 == value skip two.
         instruction(0x61, 1, 6, field, 0),
         instruction(0x16, 1, 0, 2, value as i32),
-        instruction(0xb4, 0, 0, 0, NEXT),
+        instruction(0xb4, 0, 0, 0, verdict),
         instruction(0x95, 0, 0, 0, 0),
     ]
 }

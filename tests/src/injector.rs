@@ -40,6 +40,7 @@ enum Event {
     Phase(Phase),
     Counters(Achieved),
     Reloaded(Reloaded),
+    Evicted(Evicted),
     Ended(Ended),
 }
 
@@ -72,6 +73,13 @@ pub struct Reloaded {
     pub profile: String,
     /// What the former rules had achieved.
     pub former: Achieved,
+}
+
+/// Others have taken parts of the run away.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Evicted {
+    /// All that are missing.
+    pub parts: Vec<String>,
 }
 
 /// A phase has come into force.
@@ -504,6 +512,15 @@ impl Injector {
         match self.next_but_counters() {
             Ok(Event::Reloaded(reloaded)) => reloaded,
             other => panic!("not reloaded, but {other:?}: {}", self.stderr()),
+        }
+    }
+
+    /// Waits until the run has noticed that others took parts of it away.
+    #[track_caller]
+    pub fn evicted(&self) -> Evicted {
+        match self.next_but_counters() {
+            Ok(Event::Evicted(evicted)) => evicted,
+            other => panic!("not evicted, but {other:?}: {}", self.stderr()),
         }
     }
 

@@ -1,13 +1,19 @@
 //! What a run has left behind.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use injector::datapath::journal::Record;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::{Netns, clock::wait_until, tool};
 
 /// Where runs keep their records.
 const RECORDS: &str = "/run/injector";
+/// Where programs and maps can be pinned.
+const PINS: &str = "/sys/fs/bpf";
+/// Where namespaces have names.
+const NAMESPACES: &str = "/run/netns";
 
 /// Everything of a namespace that a run could change, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +25,9 @@ impl Snapshot {
         let mut parts = netns.run(describe);
         for name in records(netns) {
             parts.insert(format!("record {name}"), "present".into());
+        }
+        for directory in [PINS, NAMESPACES] {
+            parts.insert(format!("files in {directory}"), tree(Path::new(directory)));
         }
         Self(parts)
     }
@@ -129,6 +138,24 @@ pub fn hooks() -> String {
     tool::attempt("bpftool", "net show").unwrap_or_default()
 }
 
+/// Every path below a directory that has our name in it. Other tests have files there, too.
+fn tree(directory: &Path) -> String {
+    let mut paths = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                directories.push(path.clone());
+            }
+            paths.push(path.display().to_string());
+        }
+    }
+    paths.retain(|path| path.contains("injector"));
+    paths.sort();
+    paths.join(" ")
+}
+
 fn settings(directory: &Path, parts: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -144,14 +171,23 @@ fn settings(directory: &Path, parts: &mut BTreeMap<String, String>) {
 
 /// The names of the records of runs in the namespace.
 pub fn records(netns: &Netns) -> Vec<String> {
-    let inode = fs::metadata(netns.path())
-        .expect("the namespace's file")
-        .ino();
-    let prefix = format!("{inode}-");
+    let path = netns.path();
+    let name = path.to_str().expect("UTF-8");
+    let id = name
+        .parse()
+        .map(|netns: injector::datapath::Netns| netns.id());
+    let id = id.expect("a path").expect("the namespace's file");
+    let prefix = format!("{}-", id.inode);
+    // Of one that had this number before, unless it cannot be read.
+    let is_anothers = |name: &str| {
+        let text = fs::read(Path::new(RECORDS).join(name)).unwrap_or_default();
+        let record = serde_json::from_slice::<Record>(&text);
+        record.is_ok_and(|record| !record.netns.may_be(&id))
+    };
     let names = fs::read_dir(RECORDS).into_iter().flatten().flatten();
     names
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(&prefix))
+        .filter(|name| name.starts_with(&prefix) && !is_anothers(name))
         .collect()
 }
 
@@ -183,6 +219,33 @@ impl Programs {
             .collect();
         assert!(!programs.is_empty(), "no program uses the recorded maps");
         Self { maps, programs }
+    }
+
+    /// Those that a process holds open at this moment.
+    pub fn of_process(process: Pid) -> Self {
+        let directory = format!("/proc/{process}/fdinfo");
+        let files = fs::read_dir(directory).into_iter().flatten().flatten();
+        let text: String = files
+            .filter_map(|file| fs::read_to_string(file.path()).ok())
+            .collect();
+        let ids = |key: &str| {
+            let mut ids: Vec<u32> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        Self {
+            maps: ids("map_id:"),
+            programs: ids("prog_id:"),
+        }
+    }
+
+    /// The programs, by the kernel's numbers.
+    pub fn programs(&self) -> &[u32] {
+        &self.programs
     }
 
     /// Asserts that the kernel has freed them, for which it may take a moment.

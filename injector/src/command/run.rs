@@ -18,11 +18,17 @@ pub(super) use self::{
 
 use std::sync::Once;
 
-use self::{confirm::Confirm, event::Event, play::Ending, signals::Told, watch::Watch};
+use self::{
+    confirm::Confirm,
+    event::Event,
+    play::{Ending, Lost},
+    signals::Told,
+    watch::Watch,
+};
 use super::{Outcome, guard::Guard, plan, print_json_line};
 use crate::{
     cli::{Faults, Global, Run},
-    datapath::{Options, Session, clear},
+    datapath::{Options, Session, clear, eviction},
     error::{Code, Failure},
     observe::{
         audit::{Audit, Who},
@@ -97,6 +103,23 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
     report_end(reason, &ending, &achieved, global)?;
     finish(&ending, faults)
+}
+
+/// Why faults that lost something could not go on.
+fn conflict(lost: &Lost, device: &str) -> Failure {
+    let (message, hint) = match lost {
+        Lost::Device => (
+            format!("interface `{device}` is gone"),
+            "it was deleted or moved to another namespace while faults were on".to_owned(),
+        ),
+        Lost::Parts(parts) => (
+            format!("`{device}`: evicted: {}", eviction::list(parts)),
+            format!(
+                "see who is there with `bpftool net show dev {device}`; without `--strict` a run goes on"
+            ),
+        ),
+    };
+    Failure::new(Code::Conflict, message).hint(hint)
 }
 
 /// Opens what notes the start, the changes and the end.
@@ -224,10 +247,8 @@ fn report_end(
 }
 
 fn finish(ending: &Ending, faults: &Faults) -> Outcome {
-    if ending.device_gone {
-        let message = format!("interface `{}` is gone", faults.interface);
-        return Err(Failure::new(Code::Conflict, message)
-            .hint("it was deleted or moved to another namespace while faults were on"));
+    if let Some(lost) = &ending.lost {
+        return Err(conflict(lost, &faults.interface));
     }
     Ok(match ending.command_status {
         Some(status) => status,

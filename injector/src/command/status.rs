@@ -11,6 +11,7 @@ use crate::{
         Attached, clear,
         control::{self, Control, Term},
         counters::Counters,
+        eviction::{self, Part},
         journal::{self, Record, RunMaps},
     },
     error::Failure,
@@ -41,6 +42,7 @@ struct Run {
     seed: u64,
     started: u64,
     attached: Vec<Attached>,
+    evicted: Vec<Part>,
     /// What no rule touches.
     protected: Vec<String>,
     #[serde(flatten)]
@@ -134,6 +136,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
         started: record.started,
         attached: record.attached,
         protected: record.protected,
+        evicted: record.evicted,
     })
 }
 
@@ -163,6 +166,9 @@ fn text(run: &Run) -> String {
     let _ = writeln!(text, "  {}", times(run));
     for attached in &run.attached {
         let _ = writeln!(text, "  {} by {}", attached.hook, attached.via);
+    }
+    if !run.evicted.is_empty() {
+        let _ = writeln!(text, "  evicted: {}", eviction::list(&run.evicted));
     }
     let _ = writeln!(text, "  protected: {}", report::protected(&run.protected));
     if let Some(achieved) = &run.achieved {

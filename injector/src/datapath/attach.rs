@@ -16,11 +16,13 @@ use injector_common::abi::{XdpMode, features, programs};
 
 use super::{
     Error, Result,
+    eviction::Placed,
     journal::{Attached, Journal, Via},
     netlink::Netlink,
     object,
     pair::Pair,
-    target::{Framing, Target},
+    probe::device::attached_xdp,
+    target::{Framing, Identity, Target},
     undo::Undo,
 };
 use crate::plan::{Hook, Needs};
@@ -53,9 +55,12 @@ pub enum XdpPolicy {
 
 /// The links that hold our programs on the device. Dropping them, inside the device's namespace,
 /// detaches the programs.
+///
+/// Filters on clsact are not among them: their links know them by a priority and a handle, which on a
+/// device that has got this one's index may be somebody else's.
 #[derive(Debug, Default)]
 pub(super) struct DeviceLinks {
-    tc: Vec<SchedClassifierLink>,
+    tcx: Vec<SchedClassifierLink>,
     xdp: Option<XdpLink>,
 }
 
@@ -63,38 +68,47 @@ impl DeviceLinks {
     /// Detaches every program.
     pub(super) fn detach(&mut self) {
         self.xdp = None;
-        self.tc.clear();
+        self.tcx.clear();
     }
 }
 
 /// Attaches the pair's own programs, by cls_bpf: should the process be killed, they still bring
 /// back what is held.
-pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair, needs: &Needs) -> Result<()> {
+pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair, needs: &Needs) -> Result<Vec<Placed>> {
     let Pair { near, far, .. } = pair;
     for end in [near, far] {
         tc::qdisc_add_clsact(&end.name)
             .map_err(|error| Error::ebpf(format!("add clsact to {}", end.name), &error))?;
     }
     let hooks = [
-        (programs::HOLD, far, TcAttachType::Egress),
-        (programs::DECIDE, far, TcAttachType::Ingress),
-        (programs::RETURN, near, TcAttachType::Ingress),
+        (programs::HOLD, far, Hook::Egress),
+        (programs::DECIDE, far, Hook::Ingress),
+        (programs::RETURN, near, Hook::Ingress),
     ];
-    for (name, end, side) in hooks {
+    let mut placed = Vec::new();
+    for (name, end, hook) in hooks {
         if name == programs::DECIDE && !needs.splits() {
             continue;
         }
         let program = object::find::<SchedClassifier>(ebpf, name)?;
         let options = TcAttachOptions::Netlink(NlOptions::default());
         let link = program
-            .attach_with_options(&end.name, side, options)
+            .attach_with_options(&end.name, side(hook), options)
             .and_then(|id| program.take_link(id))
             .map_err(|error| Error::ebpf(format!("attach {name} to {}", end.name), &error))?;
         // The filter ends with the pair. Dropped, the link would remove a filter from the device
         // that has the end's index in the namespace of the thread that drops it, whoever's it is.
         mem::forget(link);
+        placed.push(Placed::on_pair(end.index, hook, program.info())?);
     }
-    Ok(())
+    Ok(placed)
+}
+
+const fn side(hook: Hook) -> TcAttachType {
+    match hook {
+        Hook::Egress => TcAttachType::Egress,
+        Hook::Ingress => TcAttachType::Ingress,
+    }
 }
 
 /// Where and how the programs on the device's tc hooks are attached.
@@ -112,35 +126,31 @@ impl Device<'_> {
         hook: Hook,
         journal: &mut Journal,
         links: &mut DeviceLinks,
-    ) -> Result<Attached> {
+    ) -> Result<Placed> {
         let name = object::divert_program(hook);
-        let side = match hook {
-            Hook::Egress => TcAttachType::Egress,
-            Hook::Ingress => TcAttachType::Ingress,
-        };
         let program = object::find::<SchedClassifier>(ebpf, name)?;
-        let (link, via) = match self.attach_tcx(program, side) {
-            Ok(link) => (link, Via::Tcx),
+        let via = match self.attach_tcx(program, side(hook)) {
+            Ok(link) => {
+                links.tcx.push(link);
+                Via::Tcx
+            }
             Err(error) if self.policy == AttachPolicy::Tcx || !is_unsupported(&error) => {
                 return Err(self.failed(name, hook, &error));
             }
             Err(_) => {
                 self.ensure_clsact(journal)?;
-                let device = self.target.link.name.clone();
                 journal.note(Undo::DetachFilter {
-                    device,
+                    device: Identity::of(&self.target.link),
                     hook,
                     program: name.into(),
                 })?;
-                let link = self.attach_clsact(program, side);
-                (
-                    link.map_err(|error| self.failed(name, hook, &error))?,
-                    Via::Clsact,
-                )
+                let link = self.attach_clsact(program, side(hook));
+                mem::forget(link.map_err(|error| self.failed(name, hook, &error))?);
+                Via::Clsact
             }
         };
-        links.tc.push(link);
-        Ok(Attached { hook, via })
+        let attached = Attached { hook, via };
+        Placed::on_device(self.target.link.index, attached, program.info())
     }
 
     /// Tried, not guessed from the kernel's version: distributions carry tcx back.
@@ -181,7 +191,7 @@ impl Device<'_> {
             return Ok(());
         }
         journal.note(Undo::DeleteClsact {
-            ifindex: device.index,
+            device: Identity::of(device),
         })?;
         tc::qdisc_add_clsact(&device.name)
             .map_err(|error| Error::ebpf(format!("add clsact to {}", device.name), &error))
@@ -227,13 +237,22 @@ pub(super) fn xdp_mode(needs: &Needs, target: &Target, policy: XdpPolicy) -> Xdp
     }
 }
 
+/// The XDP program that is in the way.
+fn name_xdp(netlink: &Netlink, ifindex: u32) -> String {
+    match attached_xdp(netlink, ifindex) {
+        Ok(Some(program)) => program.to_string(),
+        _ => "one that cannot be seen".into(),
+    }
+}
+
 /// Attaches the XDP program in `mode`.
 pub(super) fn attach_xdp(
     ebpf: &mut Ebpf,
+    netlink: &Netlink,
     target: &Target,
     mode: XdpMode,
     links: &mut DeviceLinks,
-) -> Result<Attached> {
+) -> Result<Placed> {
     let (flags, via) = match mode {
         XdpMode::Generic => (AttachMode::Skb, Via::XdpGeneric),
         _ => (AttachMode::Driver, Via::XdpNative),
@@ -248,13 +267,15 @@ pub(super) fn attach_xdp(
             match error.errno() {
                 Some(nix::libc::EBUSY | nix::libc::EEXIST) => Error::ForeignXdp {
                     device: device.clone(),
+                    program: name_xdp(netlink, target.link.index),
                 },
                 _ => error,
             }
         })?;
     links.xdp = Some(program.take_link(id).map_err(|error| failed(&error))?);
-    Ok(Attached {
+    let attached = Attached {
         hook: Hook::Ingress,
         via,
-    })
+    };
+    Placed::on_device(target.link.index, attached, program.info())
 }

@@ -75,10 +75,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A foreign XDP program has the hook.
-    #[error("interface `{device}` has an XDP program already")]
+    #[error("interface `{device}` has an XDP program already: {program}")]
     ForeignXdp {
         /// The device.
         device: String,
+        /// The program: its name, its number, its mode.
+        program: String,
     },
     /// A request to the kernel was refused.
     #[error("cannot {action}: {source}")]
@@ -173,7 +175,7 @@ impl Error {
             }
             Self::Unprepared { .. } => Some("end the run, and start it with this profile".into()),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),
-            Self::ForeignXdp { device } => Some(format!(
+            Self::ForeignXdp { device, .. } => Some(format!(
                 "see it with `bpftool net show dev {device}`; `--xdp off` decides at the tc hook \
                  instead"
             )),

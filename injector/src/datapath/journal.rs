@@ -139,11 +139,14 @@ impl Journal {
 
     /// Writes the record.
     pub fn save(&mut self) -> Result<()> {
-        let text = serde_json::to_vec_pretty(&self.record).unwrap_or_default();
+        let mut text = serde_json::to_vec_pretty(&self.record).unwrap_or_default();
         let mut write = || -> io::Result<()> {
+            // Blanks in place of cutting it off: whoever is killed in between leaves no file that nobody
+            // can read.
+            let len = self.file.metadata()?.len() as usize;
+            text.resize(text.len().max(len), b' ');
             self.file.rewind()?;
-            self.file.write_all(&text)?;
-            self.file.set_len(text.len() as u64)
+            self.file.write_all(&text)
         };
         write().map_err(|source| Error::File {
             action: "write",

@@ -3,6 +3,7 @@
 //! A netlink socket belongs to the namespace of the thread that opened it: [`Netlink`] is opened
 //! inside [`super::Netns::run`] and dropped there.
 
+mod filter;
 mod qdisc;
 mod route;
 
@@ -38,6 +39,8 @@ pub struct Link {
     pub name: String,
     /// Its alias, empty where it has none.
     pub alias: String,
+    /// Its hardware address, empty where it has none.
+    pub address: Vec<u8>,
     /// Whether it is up, in the sense of RFC 2863: packets that are sent now go out.
     pub is_up: bool,
     /// Its MTU.
@@ -191,21 +194,6 @@ impl Netlink {
         }
     }
 
-    /// Whether anyone has filters on the device's clsact qdisc.
-    pub fn has_filters(&self, ifindex: u32) -> Result<bool> {
-        let mut filters = self.handle.traffic_filter(ifindex as i32);
-        for request in [filters.get().ingress(), filters.get().egress()] {
-            let found: Vec<TcMessage> = self.wait(
-                format!("list the filters of interface {ifindex}"),
-                request.execute().try_collect(),
-            )?;
-            if !found.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Removes the device's clsact qdisc; no error where it is gone.
     pub fn delete_clsact(&self, ifindex: u32) -> Result<()> {
         let mut request = self.handle.qdisc().del(ifindex as i32);
@@ -241,6 +229,7 @@ fn link(message: LinkMessage) -> Link {
         index: message.header.index,
         name: String::new(),
         alias: String::new(),
+        address: Vec::new(),
         is_up: false,
         mtu: 0,
         layer: message.header.link_layer_type,
@@ -250,6 +239,7 @@ fn link(message: LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::IfAlias(alias) => link.alias = alias,
+            LinkAttribute::Address(address) => link.address = address,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::OperState(state) => link.is_up = state == State::Up,
             LinkAttribute::LinkInfo(infos) => {

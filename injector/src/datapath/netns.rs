@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     panic,
@@ -153,15 +153,19 @@ impl Netns {
 
     /// What tells the namespace from all others.
     pub fn id(&self) -> Result<NetnsId> {
+        let inode = self.inode()?;
+        // Being told needs entering, and so more privileges than some commands have.
+        let cookie = self.run(cookie).unwrap_or(None);
+        Ok(NetnsId { inode, cookie })
+    }
+
+    fn inode(&self) -> Result<u64> {
         let path = match self {
             Self::Current => Path::new("/proc/self/ns/net"),
             Self::Path { path, .. } => path,
         };
-        let metadata = std::fs::metadata(path).map_err(|error| self.missing(error))?;
-        let inode = metadata.ino();
-        // Being told needs entering, and so more privileges than some commands have.
-        let cookie = self.run(cookie).unwrap_or(None);
-        Ok(NetnsId { inode, cookie })
+        let metadata = fs::metadata(path).map_err(|error| self.missing(error))?;
+        Ok(metadata.ino())
     }
 
     fn missing(&self, source: io::Error) -> Error {

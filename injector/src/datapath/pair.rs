@@ -122,6 +122,20 @@ impl Pair {
         self.devices().try_for_each(|link| netlink.bring_up(link))
     }
 
+    /// Whether all of its devices are among these, and carry packets.
+    pub fn is_up(&self, links: &[Link]) -> bool {
+        self.first_down(links).is_none()
+    }
+
+    fn first_down(&self, links: &[Link]) -> Option<&Link> {
+        let is_up = |end: &Link| {
+            links
+                .iter()
+                .any(|link| link.index == end.index && link.is_up)
+        };
+        self.devices().find(|link| !is_up(link))
+    }
+
     /// Waits until the pair carries packets. The end that was brought up first learns of its
     /// carrier from a worker of the kernel's (`linkwatch`), and refuses packets until then.
     pub fn wait_until_up(&self, netlink: &Netlink) -> Result<()> {
@@ -129,13 +143,7 @@ impl Pair {
         const STEP: Duration = Duration::from_millis(2);
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let links = netlink.links()?;
-            let is_up = |end: &Link| {
-                links
-                    .iter()
-                    .any(|link| link.index == end.index && link.is_up)
-            };
-            let Some(down) = self.devices().find(|link| !is_up(link)) else {
+            let Some(down) = self.first_down(&netlink.links()?) else {
                 return Ok(());
             };
             if Instant::now() > give_up {

@@ -15,12 +15,13 @@ use super::{
     capability,
     control::{Control, Lapse, Term},
     counters::{Counters, Snapshot},
+    eviction::{Inventory, Part},
     journal::{self, Claim, Journal, NextPhase, Record, RecordedRule},
     namespaces::Namespaces,
     netlink::Netlink,
     netns::NetnsId,
     pair::Pair,
-    target::Target,
+    target::{Identity, Target},
     undo::Undo,
 };
 use crate::plan::{Needs, Plan};
@@ -64,6 +65,8 @@ pub struct Session {
     id: NetnsId,
     target: Target,
     links: DeviceLinks,
+    /// What has to stay in place.
+    inventory: Inventory,
     /// Has the maps of the rules.
     ebpf: Ebpf,
     needs: Needs,
@@ -208,27 +211,45 @@ impl Session {
 
     /// Reads the counters. `None` when the device is gone.
     pub fn snapshot(&mut self) -> Result<Option<Snapshot>> {
-        let Some(links) = self.inside(|_| Netlink::open()?.links()) else {
-            return Ok(None);
-        };
-        let links = links?;
-        if links
-            .iter()
-            .any(|link| link.index == self.target.link.index)
+        let device = Identity::of(&self.target.link);
+        match self
+            .inside(|_| device.find(&Netlink::open()?))
+            .transpose()?
+            .flatten()
         {
-            self.counters.read(self.slots.clone()).map(Some)
-        } else {
-            Ok(None)
+            Some(_) => self.counters.read(self.slots.clone()).map(Some),
+            None => Ok(None),
         }
+    }
+
+    /// The parts that others had taken away when it was last looked for.
+    pub fn evicted(&self) -> &[Part] {
+        self.journal
+            .as_ref()
+            .map_or(&[], |journal| &journal.record.evicted)
+    }
+
+    /// Looks for parts that others have taken away, for `status` to show.
+    pub fn find_evicted(&mut self) -> Result<Vec<Part>> {
+        let found = self.inside(|session| session.inventory.missing(&Netlink::open()?));
+        let missing = found.transpose()?.unwrap_or_default();
+        if let Some(journal) = &mut self.journal
+            && journal.record.evicted != missing
+        {
+            journal.record.evicted.clone_from(&missing);
+            journal.save()?;
+        }
+        Ok(missing)
     }
 
     /// Ends the faults at once, waits until the packets that are held have left (`patience` is
     /// asked now and then whether to go on waiting), and undoes everything. Packets that come
     /// meanwhile stay behind those that are held. Returns the final counters.
     pub fn stop(mut self, patience: impl Fn(u64) -> bool + Sync) -> Result<Last> {
+        self.control.drain()?;
         let stopped = self.inside(|session| {
             let netlink = Netlink::open()?;
-            session.drain(&patience)?;
+            session.wait_until_delivered(&patience)?;
             session.links.detach();
             let last = session.last()?;
             session.undo(&netlink)?;
@@ -265,11 +286,10 @@ impl Session {
 
     /// Waits until every packet is back, at most as long as the longest delay and a little, which may be
     /// longer than a lease.
-    fn drain(&mut self, patience: &(impl Fn(u64) -> bool + Sync)) -> Result<()> {
+    fn wait_until_delivered(&mut self, patience: &(impl Fn(u64) -> bool + Sync)) -> Result<()> {
         const STEP: Duration = Duration::from_millis(2);
         /// What a packet may take on its way, on a busy machine.
         const MARGIN: Duration = Duration::from_millis(50);
-        self.control.drain()?;
         let end = Instant::now() + self.delay_max + MARGIN;
         let uncounted_until = self.swapped.as_ref().and_then(|s| s.uncounted_until);
         loop {
@@ -287,6 +307,7 @@ impl Session {
 
     /// Leaves what the namespace has taken with it.
     fn forget(&mut self) -> Result<()> {
+        self.links.detach();
         match self.journal.take() {
             Some(journal) => journal.forget(),
             None => Ok(()),
@@ -345,6 +366,7 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) ->
         delay_max_ns: plan.delay_max_ns(),
         protected: plan.protection.names(),
         attached: Vec::new(),
+        evicted: Vec::new(),
         maps: None,
         undo: Vec::new(),
     }

@@ -1,11 +1,45 @@
 //! The device under fault.
 
 use netlink_packet_route::link::LinkLayerType;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Netns, Result,
     netlink::{Link, Netlink},
 };
+
+/// What tells a device from another that has its index after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub address: Vec<u8>,
+}
+
+impl Identity {
+    /// Of the device.
+    pub fn of(link: &Link) -> Self {
+        Self {
+            index: link.index,
+            name: link.name.clone(),
+            address: link.address.clone(),
+        }
+    }
+
+    /// Whether this is the device, which may have got another name or another address meanwhile, but
+    /// hardly both.
+    pub fn is(&self, link: &Link) -> bool {
+        self.index == link.index && (self.name == link.name || self.address == link.address)
+    }
+
+    /// The device as it is now, if there still is one.
+    pub fn find(&self, netlink: &Netlink) -> Result<Option<Link>> {
+        Ok(netlink.links()?.into_iter().find(|link| self.is(link)))
+    }
+}
 
 /// A device that faults can be injected on.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 use aya::programs::{TcAttachType, tc};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, netlink::Netlink, sysctl};
+use super::{Error, Result, netlink::Netlink, sysctl, target::Identity};
 use crate::plan::Hook;
 
 /// How the alias of a pair's ends begins: how ours are known.
@@ -30,7 +30,7 @@ pub enum Undo {
     /// The device's clsact qdisc, unless others have come to use it.
     DeleteClsact {
         /// The device.
-        ifindex: u32,
+        device: Identity,
     },
     /// The socket over which a run in the background takes other rules.
     DeleteSocket {
@@ -40,7 +40,7 @@ pub enum Undo {
     /// Our cls_bpf filter.
     DetachFilter {
         /// The device.
-        device: String,
+        device: Identity,
         /// The direction.
         hook: Hook,
         /// The program, by name.
@@ -79,17 +79,10 @@ impl Undo {
                 Some(now) if now != *value => Ok(Effect::Kept(format!("it is {now} now"))),
                 _ => Ok(Effect::Nothing),
             },
-            Self::DeleteClsact { ifindex } => {
-                let present = netlink.qdiscs(*ifindex)?.iter().any(|q| q.kind == "clsact");
-                if !present {
-                    return Ok(Effect::Nothing);
-                }
-                if netlink.has_filters(*ifindex)? {
-                    return Ok(Effect::Kept("others have filters there".into()));
-                }
-                netlink.delete_clsact(*ifindex)?;
-                Ok(Effect::Undone)
-            }
+            Self::DeleteClsact { device } => match device.find(netlink)? {
+                Some(link) => delete_clsact(netlink, link.index),
+                None => Ok(Effect::Nothing),
+            },
             Self::DeleteSocket { path } => match fs::remove_file(path) {
                 Ok(()) => Ok(Effect::Undone),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Effect::Nothing),
@@ -103,7 +96,10 @@ impl Undo {
                 device,
                 hook,
                 program,
-            } => detach_filter(device, *hook, program),
+            } => match device.find(netlink)? {
+                Some(link) => detach_filter(&link.name, *hook, program),
+                None => Ok(Effect::Nothing),
+            },
         }
     }
 }
@@ -114,16 +110,28 @@ impl std::fmt::Display for Undo {
             Self::DeletePair { near } => write!(f, "veth pair {near}"),
             Self::RestoreSysctl { path, value } => write!(f, "{} = {value}", path.display()),
             Self::DeleteSocket { path } => write!(f, "socket {}", path.display()),
-            Self::DeleteClsact { ifindex } => write!(f, "clsact qdisc of interface {ifindex}"),
+            Self::DeleteClsact { device } => write!(f, "clsact qdisc of {}", device.name),
             Self::DetachFilter {
                 device,
                 hook,
                 program,
             } => {
-                write!(f, "{hook} filter {program} of {device}")
+                write!(f, "{hook} filter {program} of {}", device.name)
             }
         }
     }
+}
+
+fn delete_clsact(netlink: &Netlink, ifindex: u32) -> Result<Effect> {
+    let present = netlink.qdiscs(ifindex)?.iter().any(|q| q.kind == "clsact");
+    if !present {
+        return Ok(Effect::Nothing);
+    }
+    if netlink.has_filters(ifindex)? {
+        return Ok(Effect::Kept("others have filters there".into()));
+    }
+    netlink.delete_clsact(ifindex)?;
+    Ok(Effect::Undone)
 }
 
 fn detach_filter(device: &str, hook: Hook, program: &str) -> Result<Effect> {

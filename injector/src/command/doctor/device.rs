@@ -4,7 +4,7 @@ use super::Check;
 use crate::{
     datapath::{
         Netns, Result,
-        probe::device::{self, Device, Program, XdpProgram},
+        probe::device::{self, Device, Program},
         target::Framing,
     },
     observe::format,
@@ -52,13 +52,10 @@ fn qdisc(device: &Device) -> Check {
 }
 
 fn xdp(device: &Device) -> Check {
-    if let Some(XdpProgram { id, mode, name }) = device.xdp.as_ref().filter(|xdp| !xdp.is_ours()) {
-        let name = name.as_deref().unwrap_or("a program");
+    if let Some(program) = device.xdp.as_ref().filter(|xdp| !xdp.is_ours()) {
         return Check::note(
             "XDP",
-            format!(
-                "{name} is attached ({mode}, id {id}): ingress drops are decided at the tc hook"
-            ),
+            format!("{program} is attached: ingress drops are decided at the tc hook"),
         )
         .remedy(format!(
             "see it with `bpftool net show dev {}`",

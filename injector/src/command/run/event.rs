@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{datapath::Attached, observe::report::Achieved};
+use crate::{
+    datapath::{Attached, eviction::Part},
+    observe::report::Achieved,
+};
 
 /// One line.
 #[derive(Serialize)]
@@ -44,6 +47,8 @@ pub(super) enum Event<'a> {
         /// What the former rules had achieved.
         former: &'a Achieved,
     },
+    /// Others have taken parts of the run away.
+    Evicted { elapsed_ms: u64, parts: &'a [Part] },
     /// Everything is undone.
     Ended {
         reason: &'static str,

@@ -28,6 +28,7 @@ use crate::{
     command::{guard::Guard, print_json_line},
     datapath::{
         Session,
+        eviction::{self, Part},
         session::{Ahead, Last},
     },
     error::Failure,
@@ -75,12 +76,21 @@ pub(in crate::command) struct Influences {
 /// What somebody else wants done to a run.
 pub(in crate::command) type Wish = Box<dyn FnOnce(&mut Player<'_>) + Send>;
 
+/// What faults cannot go on without.
+#[derive(Debug)]
+pub(in crate::command) enum Lost {
+    /// The interface.
+    Device,
+    /// Parts of the run, which others took away.
+    Parts(Vec<Part>),
+}
+
 /// How the run ended.
 #[derive(Debug, Default)]
 pub(in crate::command) struct Ending {
     pub elapsed_ms: u64,
     pub told: Option<Told>,
-    pub device_gone: bool,
+    pub lost: Option<Lost>,
     pub unconfirmed: bool,
     pub command_status: Option<u8>,
 }
@@ -88,8 +98,9 @@ pub(in crate::command) struct Ending {
 impl Ending {
     /// In a few words.
     pub(in crate::command) fn reason(&self) -> &'static str {
-        match (self.device_gone, self.told, self.command_status) {
-            (true, ..) => "interface gone",
+        match (&self.lost, self.told, self.command_status) {
+            (Some(Lost::Device), ..) => "interface gone",
+            (Some(Lost::Parts(_)), ..) => "evicted",
             (_, Some(Told::Interrupted), _) => "interrupted",
             (_, Some(Told::Terminated), _) => "terminated",
             (_, _, Some(_)) => "command exited",
@@ -176,8 +187,8 @@ impl<'a> Player<'a> {
                     }
                 }
                 _ = counting.tick() => {
-                    if !self.count()? {
-                        ending.device_gone = true;
+                    ending.lost = self.count()?;
+                    if ending.lost.is_some() {
                         break;
                     }
                 }
@@ -284,10 +295,10 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Shows the counters. `false` when the device is gone.
-    fn count(&mut self) -> Result<bool, Failure> {
+    /// Shows the counters. Returns what is lost that the faults cannot go on without.
+    fn count(&mut self) -> Result<Option<Lost>, Failure> {
         let Some(snapshot) = self.session.snapshot()? else {
-            return Ok(false);
+            return Ok(Some(Lost::Device));
         };
         let achieved = Achieved::new(self.session.rules(), &snapshot);
         if self.global.json {
@@ -300,7 +311,29 @@ impl<'a> Player<'a> {
         let progress = self.phases.as_ref().map(Phases::progress);
         self.live
             .show(self.started.elapsed(), progress.as_deref(), &achieved);
-        Ok(true)
+        let evicted = self.look_for_evictions()?;
+        Ok((self.faults.strict && !evicted.is_empty()).then_some(Lost::Parts(evicted)))
+    }
+
+    /// Says what others have taken away since the last time, and returns all that is.
+    fn look_for_evictions(&mut self) -> Result<Vec<Part>, Failure> {
+        let former = self.session.evicted().to_vec();
+        let evicted = self.session.find_evicted()?;
+        if evicted.iter().all(|part| former.contains(part)) {
+            return Ok(evicted);
+        }
+        if self.global.json {
+            print_json_line(&Event::Evicted {
+                elapsed_ms: self.elapsed_ms(),
+                parts: &evicted,
+            })?;
+        }
+        self.live.print(format_args!(
+            "{}: evicted: {}: others took it away, and its faults are off until the run is started anew",
+            self.faults.interface,
+            eviction::list(&evicted)
+        ));
+        Ok(evicted)
     }
 
     /// Does what is due of the phases.

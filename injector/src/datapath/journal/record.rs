@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    datapath::{Error, counters::MapIds, netns::NetnsId, undo::Undo},
+    datapath::{Error, counters::MapIds, eviction::Part, netns::NetnsId, undo::Undo},
     plan::{Asked, Hook, PlannedRule},
 };
 
@@ -51,6 +51,9 @@ pub struct Record {
     pub protected: Vec<String>,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
+    /// The parts that others have taken away since.
+    #[serde(default)]
+    pub evicted: Vec<Part>,
     /// The maps of which others may read, once loaded.
     pub maps: Option<RunMaps>,
     /// What to undo, in the order in which it was done.

@@ -1,6 +1,6 @@
 //! What is attached to a device, by whomever.
 
-use std::io;
+use std::{fmt, io};
 
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, loaded_programs};
 use futures_util::TryStreamExt as _;
@@ -56,6 +56,14 @@ impl XdpProgram {
     }
 }
 
+impl fmt::Display for XdpProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, mode, name } = self;
+        let name = name.as_deref().unwrap_or("a program");
+        write!(f, "{name} (id {id}, {mode})")
+    }
+}
+
 /// A program or filter on a tc hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -89,7 +97,8 @@ pub fn device(netns: &Netns, device: &str) -> Result<Device> {
     })
 }
 
-fn attached_xdp(netlink: &Netlink, ifindex: u32) -> Result<Option<XdpProgram>> {
+/// The XDP program on a device of the calling thread's namespace.
+pub fn attached_xdp(netlink: &Netlink, ifindex: u32) -> Result<Option<XdpProgram>> {
     let request = netlink.handle().link().get().match_index(ifindex).execute();
     let links: Vec<_> = netlink.wait("read the interface", request.try_collect())?;
     let mut attributes = links.into_iter().flat_map(|link| link.attributes);
@@ -148,12 +157,7 @@ fn filters(netlink: &Netlink, ifindex: u32, qdiscs: &[Qdisc]) -> Result<Vec<Prog
         if !qdiscs.iter().any(has_hook) {
             continue;
         }
-        let mut filters = netlink.handle().traffic_filter(ifindex as i32);
-        let request = match hook {
-            Hook::Egress => filters.get().egress(),
-            Hook::Ingress => filters.get().ingress(),
-        };
-        let found: Vec<_> = netlink.wait("list the filters", request.execute().try_collect())?;
+        let found = netlink.filters(ifindex, hook)?;
         let names = found.into_iter().filter_map(filter_name);
         programs.extend(names.map(|name| Program { hook, name }));
     }

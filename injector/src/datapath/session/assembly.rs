@@ -8,8 +8,9 @@ use injector_common::abi::XdpMode;
 use super::{Options, Session};
 use crate::{
     datapath::{
-        Attached, Error, Netns, Result, XdpPolicy,
+        Error, Netns, Result, XdpPolicy,
         attach::{self, DeviceLinks},
+        eviction::{Inventory, Placed},
         journal::{Journal, RunMaps},
         netlink::Netlink,
         netns::NetnsId,
@@ -63,7 +64,8 @@ impl Assembly<'_> {
             needs,
         };
         let (mut ebpf, xdp) = self.load(&target, wanted, &mut links)?;
-        attach::attach_pair(&mut ebpf, &pair, &needs)?;
+        let mut programs = attach::attach_pair(&mut ebpf, &pair, &needs)?;
+        programs.extend(xdp);
         pair.wait_until_up(netlink)?;
         open_loopback(&target, journal)?;
         let counters = object::take_counters(&mut ebpf)?;
@@ -75,15 +77,19 @@ impl Assembly<'_> {
             counters: counters.ids(),
             control: control.id(),
         });
-        journal.record.attached.extend(xdp);
+        journal
+            .record
+            .attached
+            .extend(xdp.map(|placed| placed.attached));
         for hook in Hook::ALL.into_iter().filter(|hook| needs.uses(*hook)) {
             let device = attach::Device {
                 netlink,
                 target: &target,
                 policy: options.attach,
             };
-            let attached = device.attach(&mut ebpf, hook, journal, &mut links)?;
-            journal.record.attached.push(attached);
+            let placed = device.attach(&mut ebpf, hook, journal, &mut links)?;
+            journal.record.attached.push(placed.attached);
+            programs.push(placed);
         }
         journal.save()?;
         Ok(Session {
@@ -91,6 +97,11 @@ impl Assembly<'_> {
             id: self.id,
             target,
             links,
+            inventory: Inventory {
+                programs,
+                pair,
+                has_fq,
+            },
             ebpf,
             needs,
             has_fq,
@@ -132,13 +143,13 @@ impl Assembly<'_> {
         target: &Target,
         wanted: Specialisation,
         links: &mut DeviceLinks,
-    ) -> Result<(Ebpf, Option<Attached>)> {
+    ) -> Result<(Ebpf, Option<Placed>)> {
         let mut ebpf = object::load(self.plan, wanted)?;
         if wanted.xdp == XdpMode::Off {
             return Ok((ebpf, None));
         }
-        match attach::attach_xdp(&mut ebpf, target, wanted.xdp, links) {
-            Ok(attached) => Ok((ebpf, Some(attached))),
+        match attach::attach_xdp(&mut ebpf, self.netlink, target, wanted.xdp, links) {
+            Ok(placed) => Ok((ebpf, Some(placed))),
             // Not this driver, not at this MTU, or not beside that other program.
             Err(_) if self.options.xdp == XdpPolicy::Auto => {
                 let without = Specialisation {
