@@ -257,6 +257,13 @@ pub const fn due_ns(now_ns: u64, planned_ns: u64) -> u64 {
     }
 }
 
+/// Whether a packet's own `tstamp` is of another clock: wall-clock time, such as the stamp of a packet
+/// that was received and is being forwarded.
+#[inline(always)]
+pub const fn is_of_another_clock(now_ns: u64, stamp_ns: u64) -> bool {
+    stamp_ns > now_ns + PLAN_HORIZON_NS
+}
+
 /// Longest time that a pacing stamp may lie ahead. fq itself drops what is more than 10 s ahead by
 /// default (`horizon`), so no sender plans further.
 pub const PLAN_HORIZON_NS: u64 = 20 * crate::NSEC_PER_SEC;
@@ -527,6 +534,9 @@ mod tests {
             prop_assert_eq!(due_ns(now, now - ahead.max(1)), now);
             prop_assert_eq!(due_ns(now, 0), now);
             prop_assert_eq!(due_ns(now, now + PLAN_HORIZON_NS + 1), now);
+            prop_assert!(is_of_another_clock(now, now + PLAN_HORIZON_NS + 1));
+            prop_assert!(!is_of_another_clock(now, now + ahead));
+            prop_assert!(!is_of_another_clock(now, 0));
         }
     }
 

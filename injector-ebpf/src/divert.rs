@@ -459,6 +459,9 @@ impl Matched<'_> {
         }
         if skb.clone_to(lane.ifindex()).is_ok() {
             record::rule(slot, count);
+            if fate::is_of_another_clock(departure.now_ns, skb.tstamp()) {
+                record::path(|counters| counters.unstamped += self.packets);
+            }
             return skb.consume();
         }
         record::leave(rule, self.packets);

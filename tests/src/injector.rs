@@ -153,6 +153,8 @@ pub struct Path {
     pub unparseable: u64,
     /// Passed: the lease had run out.
     pub lapsed: u64,
+    /// Lifted, and a stamp of another clock taken off.
+    pub unstamped: u64,
     /// Passed: the private pair could not take them.
     pub failed_open: u64,
     /// Lost by the private pair.

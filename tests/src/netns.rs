@@ -1,6 +1,11 @@
 //! Network namespaces without names, which end with their last handle.
 
-use std::{fs::File, os::fd::AsRawFd as _, path::PathBuf, thread};
+use std::{
+    fs::File,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -22,6 +27,11 @@ impl Netns {
         let netns = Self(file);
         netns.run(|| tool::ip("link set dev lo up"));
         netns
+    }
+
+    /// The one behind a file.
+    pub fn open(path: &Path) -> Self {
+        Self(File::open(path).expect("open a network namespace"))
     }
 
     /// A path to it, for other processes, good while this handle lives.

@@ -191,6 +191,17 @@ pub fn records(netns: &Netns) -> Vec<String> {
         .collect()
 }
 
+/// The names of the records of one process, whatever its namespace was.
+pub fn records_by(process: u32) -> Vec<String> {
+    let names = fs::read_dir(RECORDS).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_its = |name: &String| {
+        let text = fs::read(Path::new(RECORDS).join(name)).unwrap_or_default();
+        serde_json::from_slice::<Record>(&text).is_ok_and(|record| record.pid == process)
+    };
+    names.filter(is_its).collect()
+}
+
 /// The eBPF programs and maps of the runs in one namespace, which other tests' runs are not to be
 /// mixed up with.
 #[derive(Clone, Debug, PartialEq, Eq)]

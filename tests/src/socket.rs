@@ -1,7 +1,7 @@
 //! What the standard library's sockets leave out.
 
 use std::{
-    io::{self, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     mem::{size_of, zeroed},
     net::SocketAddr,
     os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
@@ -11,7 +11,7 @@ use std::{
 use nix::{
     cmsg_space, libc,
     sched::{CpuSet, sched_setaffinity},
-    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
     unistd::Pid,
 };
 
@@ -39,6 +39,25 @@ pub fn open(domain: i32, kind: i32, protocol: i32) -> OwnedFd {
 #[track_caller]
 pub fn set(socket: &impl AsRawFd, level: i32, option: i32, value: i32) {
     set_bytes(socket, level, option, &value.to_ne_bytes());
+}
+
+/// Lets packets be sent with a stamp of the wall clock.
+#[track_caller]
+pub fn let_stamp(socket: &impl AsRawFd) {
+    /// `struct sock_txtime` (linux/net_tstamp.h): clock and flags.
+    const WALL_CLOCK: [i32; 2] = [libc::CLOCK_REALTIME, 0];
+    let bytes = WALL_CLOCK.map(i32::to_ne_bytes).concat();
+    set_bytes(socket, libc::SOL_SOCKET, libc::SO_TXTIME, &bytes);
+}
+
+/// Sends with the wall-clock time as the packet's stamp.
+pub fn send_stamped(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+    let stamp_ns = now.as_nanos() as u64;
+    let stamp = [ControlMessage::TxTime(&stamp_ns)];
+    let bytes = [IoSlice::new(bytes)];
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &bytes, &stamp, MsgFlags::empty(), None);
+    Ok(sent?)
 }
 
 /// Sets an option from the bytes of its structure.

@@ -46,6 +46,8 @@ pub struct Flow {
     pub class: u8,
     /// How many are handed to the kernel together, to be segmented there or by the device.
     pub batch: usize,
+    /// Whether they bear the wall-clock time, as a packet does that was received and is forwarded.
+    pub stamped: bool,
 }
 
 impl Flow {
@@ -63,6 +65,7 @@ impl Flow {
             priority: 0,
             class: 0,
             batch: 1,
+            stamped: false,
         }
     }
 
@@ -119,6 +122,14 @@ impl Flow {
         Self { batch, ..self }
     }
 
+    /// With the wall-clock time on every packet.
+    pub fn stamped(self) -> Self {
+        Self {
+            stamped: true,
+            ..self
+        }
+    }
+
     /// Sends them from one host to the other.
     #[track_caller]
     pub fn send(&self, from: &Host, to: &Host) -> Report {
@@ -159,6 +170,9 @@ impl Flow {
         if self.batch > 1 {
             socket::set(&sender, libc::SOL_UDP, libc::UDP_SEGMENT, self.len as i32);
         }
+        if self.stamped {
+            socket::let_stamp(&sender);
+        }
         sender.connect(to).expect("connect the sender");
         sender
     }
@@ -186,7 +200,12 @@ impl Flow {
             let bytes = batch.concat();
             pacer.wait();
             sent.extend(batch.iter().map(|_| Instant::now()));
-            if let Err(error) = sender.send(&bytes) {
+            let result = if self.stamped {
+                socket::send_stamped(sender, &bytes)
+            } else {
+                sender.send(&bytes)
+            };
+            if let Err(error) = result {
                 errors.push(format!("batch {number}: {error}"));
             }
         }

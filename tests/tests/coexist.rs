@@ -163,6 +163,61 @@ fn foreign_tcx_programs_stay_and_see_each_packet_once() {
     }
 }
 
+/// Programs that accept packets, as Cilium's do: those behind them in the chain see none.
+#[test]
+fn programs_that_accept_packets_do_not_keep_them_from_ours() {
+    const LOSS: &str = "{name: loss, seed: 1, rules: [{direction: both, drop: 100%}]}";
+    if !kernel::has_tcx() {
+        return;
+    }
+    for profile in [LOSS, LATE, MILD] {
+        if profile == LATE && !kernel::can_delay() {
+            continue;
+        }
+        let lab = Lab::new();
+        let accepting = |is_first| {
+            Side::ALL.map(|side| Foreign::accepting_on_tcx(&lab.a, side, COUNTED, is_first))
+        };
+        let before = Snapshot::of(&lab.a.netns);
+        // One was there; the other comes later.
+        let first = accepting(true);
+        let run = start(&lab.a, profile, "tcx");
+        let late = accepting(false);
+        if profile == LOSS {
+            let flow = Flow::new(20).len(100);
+            assert_eq!(flow.send(&lab.a, &lab.b).arrivals.len(), 0);
+            assert_eq!(flow.send(&lab.b, &lab.a).arrivals.len(), 0);
+            assert_eq!(first.each_ref().map(Foreign::seen), [0, 0]);
+        } else {
+            foreign_programs_see_each_packet_once(&lab, &first);
+        }
+        // They sit behind the one that accepts.
+        assert_eq!(late.each_ref().map(Foreign::seen), [0, 0]);
+        assert_eq!(run.stderr(), "");
+        run.stop().achieved();
+        drop((first, late));
+        before.assert_same(&lab.a.netns);
+    }
+}
+
+#[test]
+fn a_program_that_goes_before_ours_later_is_left_there() {
+    const LOSS: &str = "{name: loss, seed: 1, rules: [{drop: 100%}]}";
+    if !kernel::has_tcx() {
+        return;
+    }
+    let lab = Lab::new();
+    let run = start(&lab.a, LOSS, "tcx");
+    let first = Foreign::accepting_on_tcx(&lab.a, Side::Egress, COUNTED, true);
+    run.counters();
+    send(&lab, &Flow::new(20).len(100));
+    assert_eq!(first.seen(), 20);
+    drop(first);
+    let report = Flow::new(20).send(&lab.a, &lab.b);
+    assert_eq!(report.arrivals.len(), 0, "ours works again");
+    run.stop().achieved();
+}
+
 #[test]
 fn a_foreign_xdp_program_stays_and_works() {
     const LOSS: &str = "{name: loss, seed: 1, rules: [{direction: ingress, drop: 100%}]}";
@@ -179,6 +234,11 @@ fn a_foreign_xdp_program_stays_and_works() {
     let output = injector::call_run(&lab.b.netns, "eth0", LOSS, &["--xdp", "native"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(injector::code(output.status), 5, "{said}");
+    // Its name, its number and its mode.
+    assert!(
+        said.contains(": f") && said.contains("(id ") && said.contains(", native)"),
+        "{said}"
+    );
     before.assert_same(&lab.b.netns);
     send(&lab, &Flow::new(100));
 }

@@ -1,6 +1,9 @@
 //! Rules replaced by others while packets pass.
 
 use std::{
+    collections::BTreeMap,
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -10,9 +13,10 @@ use injector::{
     plan::{Needs, Plan},
 };
 use injector_tests::{
-    Host, Lab, kernel,
+    Host, Injector, Lab, kernel,
     predict::{self, Oracle},
     reign::{self, ALWAYS, NEVER, Reign},
+    residue::Programs,
     udp::Flow,
 };
 
@@ -199,4 +203,131 @@ fn held_packets_keep_the_fate_that_the_former_rules_gave_them() {
     renew(&mut session);
     assert!(Flow::new(3).send(&lab.a, &lab.b).arrivals.is_empty());
     stop(session);
+}
+
+/// A profile of two phases that take turns, of `for_ms` each. What one drops the other doubles, and
+/// [`ALWAYS`] has one copy under the one, two under the other.
+fn alternating(for_ms: u64) -> String {
+    let phase = |name, dropped: u16, doubled: u16, copies: u32| {
+        let rule = |port, faults: &str| {
+            format!("{{match: {{protocol: udp, dst_port: {port}}}, {faults}}}")
+        };
+        let rules = [
+            rule(dropped, "drop: 100%"),
+            rule(doubled, "duplicate: 100%"),
+            rule(
+                ALWAYS,
+                &format!("duplicate: {{probability: 100%, copies: {copies}}}"),
+            ),
+        ];
+        format!(
+            "{{name: {name}, for: {for_ms}ms, rules: [{}]}}",
+            rules.join(", ")
+        )
+    };
+    let phases = [phase("old", 5000, 5001, 1), phase("new", 5001, 5000, 2)];
+    format!(
+        "name: turns\nseed: 1\nrepeat: forever\nphases: [{}]\n",
+        phases.join(", ")
+    )
+}
+
+/// What a process holds, and how much memory it takes.
+#[derive(Debug)]
+struct Footprint {
+    files: usize,
+    programs: Programs,
+    resident_kib: u64,
+}
+
+impl Footprint {
+    fn of(run: &Injector) -> Self {
+        let directory = format!("/proc/{}", run.pid());
+        let files = fs::read_dir(format!("{directory}/fd")).expect("its files");
+        let status = fs::read_to_string(format!("{directory}/status")).expect("its status");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|text| text.split_whitespace().next());
+        Self {
+            files: files.count(),
+            programs: Programs::of_process(run.pid()),
+            resident_kib: resident.and_then(|kib| kib.parse().ok()).expect("a size"),
+        }
+    }
+
+    /// Asserts that nothing has come to be held since, and less than 1 MiB of memory.
+    #[track_caller]
+    fn assert_no_less_than(&self, later: &Self) {
+        assert_eq!(later.files, self.files, "open files");
+        assert_eq!(later.programs, self.programs);
+        let growth_kib = later.resident_kib.saturating_sub(self.resident_kib);
+        eprintln!("{} KiB resident, {growth_kib} more", later.resident_kib);
+        assert!(growth_kib < 1024, "{growth_kib} KiB more");
+    }
+}
+
+/// Swaps, and how long each set of rules is in force.
+fn swaps() -> (u64, u64) {
+    let (count, for_ms) = if kernel::is_guest() {
+        (50, 250)
+    } else {
+        (1000, 20)
+    };
+    let wanted = std::env::var("INJECTOR_TEST_SWAPS").ok();
+    (
+        wanted.map_or(count, |count| count.parse().expect("a number")),
+        for_ms,
+    )
+}
+
+#[test]
+fn a_thousand_swaps_under_load_leave_no_packet_unexplained_and_take_nothing() {
+    let (count, for_ms) = swaps();
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, &alternating(for_ms));
+    let ports = [5000, 5001, ALWAYS];
+    let is_over = AtomicBool::new(false);
+    let reports = thread::scope(|scope| {
+        let senders = ports.map(|port| {
+            let (lab, is_over) = (&lab, &is_over);
+            scope.spawn(move || {
+                let flow = Flow::new(500).port(port).gap(Duration::from_millis(1));
+                let flow = flow.linger(Duration::from_millis(100));
+                let mut reports = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    reports.push(flow.send(&lab.a, &lab.b));
+                }
+                reports
+            })
+        });
+        let mut early = None;
+        for swap in 0..count {
+            run.phase();
+            if swap == count / 10 {
+                early = Some(Footprint::of(&run));
+            }
+        }
+        early
+            .expect("some swaps")
+            .assert_no_less_than(&Footprint::of(&run));
+        is_over.store(true, Ordering::Relaxed);
+        senders.map(|sender| sender.join().expect("a sender"))
+    });
+    for (port, reports) in ports.into_iter().zip(&reports) {
+        let mut seen = BTreeMap::new();
+        for report in reports {
+            assert_eq!(report.errors, Vec::<String>::new());
+            assert_eq!(report.damaged(), 0);
+            let copies = report.copies();
+            for number in 0..report.sent.len() as u64 {
+                *seen
+                    .entry(copies.get(&number).copied().unwrap_or(0))
+                    .or_insert(0) += 1;
+            }
+        }
+        eprintln!("to port {port}, packets by how often each arrived: {seen:?}");
+        let arrived: Vec<u64> = seen.into_keys().collect();
+        let explained = if port == ALWAYS { [2, 3] } else { [0, 2] };
+        assert_eq!(arrived, explained, "to port {port}");
+    }
+    run.stop().achieved().assert_clean();
 }

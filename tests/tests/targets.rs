@@ -1,10 +1,6 @@
 //! Devices and namespaces that end, change, or are replaced under a run.
 
-use std::{
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, path::Path, thread, time::Duration};
 
 use injector_tests::{
     Injector, Lab, Netns,
@@ -13,6 +9,10 @@ use injector_tests::{
     residue::{self, Programs, Snapshot},
     tool,
     udp::Flow,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 const SILENCE: &str = "{name: silence, seed: 1, rules: [{direction: both, drop: 100%}]}";
@@ -34,13 +34,13 @@ struct Named(String);
 
 impl Named {
     fn new(name: &str, outside: &Netns) -> Self {
-        let name = format!("injector-test-{name}-{}", std::process::id());
+        let name = format!("test-{name}-{}", std::process::id());
         outside.run(|| {
             tool::ip(&format!("netns add {name}"));
             tool::ip(&format!(
                 "link add name eth0 up type veth peer name eth0 netns {name}"
             ));
-            tool::ip(&format!("-n {name} link set dev eth0 up"));
+            tool::ip(&format!("-n {name} link set dev eth0 addrgenmode none up"));
         });
         Self(name)
     }
@@ -82,26 +82,238 @@ fn a_deleted_namespace_ends_the_run_and_really_dies() {
         let outside = Netns::new();
         let named = Named::new(&format!("dies-{way}"), &outside);
         let run = named.start(&["--attach", way]);
-        let held = Programs::of_process(nix::unistd::Pid::from_raw(run.id() as i32));
-        let records = all_records();
+        let held = Programs::of_process(Pid::from_raw(run.id() as i32));
         named.delete();
         // With it ends its end of the cable.
         let is_dead = || !outside.run(residue::devices).contains(&"eth0".to_owned());
-        let deleted = Instant::now();
         assert!(wait_until(PATIENCE, is_dead), "{way}: it lives on");
-        eprintln!("{way}: dead after {:?}", deleted.elapsed());
+        let process = run.id();
         let output = run.wait_with_output().expect("wait for injector");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(injector::code(output.status), 5, "{said}");
         assert!(said.contains("`eth0` is gone"), "{said}");
+        assert_eq!(residue::records_by(process), Vec::<String>::new());
         held.assert_gone();
-        let left = all_records();
-        let own: Vec<_> = records.iter().filter(|name| left.contains(name)).collect();
-        let mentions = |name: &&&String| {
-            let path = Path::new("/run/injector").join(name);
-            std::fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("{:?}", "eth0")))
+    }
+}
+
+#[test]
+fn a_namespace_that_gets_the_name_of_another_is_left_alone() {
+    let [outside, elsewhere] = [Netns::new(), Netns::new()];
+    let named = Named::new("twin", &outside);
+    let run = named.start(&[]);
+    named.delete();
+    // The same name, and a device of the same index and name, with a pair of its own run.
+    let twin = Named::new("twin", &elsewhere);
+    let second = twin.start(&[]);
+    let first = run.wait_with_output().expect("wait for injector");
+    assert_eq!(injector::code(first.status), 5);
+    let devices = tool::ip(&format!("-n {} -o link show", twin.0));
+    assert!(devices.contains(": inj"), "its pair is gone: {devices}");
+    kill(Pid::from_raw(second.id() as i32), Signal::SIGTERM).expect("signal injector");
+    let second = second.wait_with_output().expect("wait for injector");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(injector::code(second.status), 0, "{said}");
+    // The first one's is gone already.
+    std::mem::forget(named);
+}
+
+#[test]
+fn a_namespace_that_lost_its_name_is_cleaned_up_all_the_same() {
+    for way in ways() {
+        let outside = Netns::new();
+        let named = Named::new(&format!("inhabited-{way}"), &outside);
+        let inside = Netns::open(&Path::new("/run/netns").join(&named.0));
+        let before = Snapshot::of(&inside);
+        let mut inhabitant = inside.run(|| {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("600").spawn().expect("start sleep")
+        });
+        let run = named.start(&["--attach", way]);
+        named.delete();
+        thread::sleep(Duration::from_millis(1500));
+        kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).expect("signal injector");
+        let output = run.wait_with_output().expect("wait for injector");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        inhabitant.kill().expect("end sleep");
+        inhabitant.wait().expect("wait for sleep");
+        assert_eq!(injector::code(output.status), 0, "{said}");
+        before.assert_same(&inside);
+    }
+}
+
+#[test]
+fn a_device_that_moves_to_another_namespace_is_let_go() {
+    for way in ways() {
+        let lab = Lab::new();
+        let elsewhere = Netns::new();
+        let run = Injector::start_with(&lab.a, SILENCE, &["--attach", way]);
+        let held = Programs::of_process(run.pid());
+        let to = elsewhere.path();
+        lab.a
+            .run(|| tool::ip(&format!("link set dev eth0 netns {}", to.display())));
+        let end = run.wait();
+        assert_eq!(end.code(), 5, "{way}: {}", end.stderr);
+        assert_eq!(lab.a.run(residue::devices), ["lo"], "{way}");
+        assert_eq!(residue::records(&lab.a.netns), Vec::<String>::new());
+        held.assert_gone();
+        let hooks = elsewhere.run(residue::hooks);
+        assert!(!hooks.contains("injector"), "{way}: {hooks}");
+        let qdiscs = elsewhere.run(|| tool::tc("qdisc show dev eth0"));
+        assert!(!qdiscs.contains("clsact"), "{way}: {qdiscs}");
+    }
+}
+
+/// Puts another device in the place of host A's, with the same index, a clsact and a filter of
+/// somebody else's on one side of it.
+fn replace_device(lab: &Lab) {
+    let index = lab.a.ifindex();
+    lab.a.run(|| {
+        tool::ip("link delete dev eth0");
+        tool::ip(&format!(
+            "link add name other0 address 02:00:00:00:00:77 index {index} type veth peer name other1"
+        ));
+        tool::ip("link set dev other0 up");
+        tool::tc("qdisc add dev other0 clsact");
+    });
+}
+
+fn add_foreign_filter(lab: &Lab) {
+    lab.a.run(|| {
+        let add = "filter add dev other0 egress bpf bytecode";
+        let args: Vec<&str> = add.split(' ').chain(["1,6 0 0 0"]).collect();
+        tool::tc_args(&args);
+    });
+}
+
+#[test]
+fn a_new_device_with_the_same_index_is_left_alone() {
+    for way in ways() {
+        for is_killed in [false, true] {
+            for has_filter in [false, true] {
+                let what = format!("{way}, killed: {is_killed}, with a filter: {has_filter}");
+                let lab = Lab::new();
+                let run = Injector::start_with(&lab.a, SILENCE, &["--attach", way]);
+                if is_killed {
+                    run.signal(Signal::SIGKILL);
+                }
+                replace_device(&lab);
+                if has_filter {
+                    add_foreign_filter(&lab);
+                }
+                let theirs = || {
+                    lab.a.run(|| {
+                        tool::tc("qdisc show dev other0")
+                            + &tool::tc("filter show dev other0 egress")
+                    })
+                };
+                let before = theirs();
+                let end = run.wait();
+                if is_killed {
+                    let cleared = injector::call(&lab.a.netns, &["clear", "--all"]);
+                    assert!(cleared.status.success(), "{what}");
+                } else {
+                    assert_eq!(end.code(), 5, "{what}: {}", end.stderr);
+                }
+                assert_eq!(theirs(), before, "{what}");
+                let left: BTreeSet<String> = lab.a.run(residue::devices).into_iter().collect();
+                let theirs = ["lo", "other0", "other1"].map(String::from);
+                assert_eq!(left, BTreeSet::from(theirs), "{what}");
+                assert_eq!(residue::records(&lab.a.netns), Vec::<String>::new());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_killed_run_on_a_device_that_was_renamed_is_cleared() {
+    for way in ways() {
+        let lab = Lab::new();
+        let rename = |from: &str, to: &str| {
+            lab.a.run(|| {
+                tool::ip(&format!("link set dev {from} down"));
+                tool::ip(&format!("link set dev {from} name {to} up"));
+            });
         };
-        let own: Vec<_> = own.into_iter().filter(mentions).collect();
-        let _ = own;
+        rename("eth0", "lan0");
+        let before = Snapshot::of(&lab.a.netns);
+        rename("lan0", "eth0");
+        Injector::start_with(&lab.a, SILENCE, &["--attach", way]).kill();
+        rename("eth0", "lan0");
+        let cleared = injector::call(&lab.a.netns, &["clear", "--all"]);
+        assert!(cleared.status.success(), "{way}");
+        before.assert_same(&lab.a.netns);
+    }
+}
+
+/// Asserts that faults work, and ends the run.
+#[track_caller]
+fn works(lab: &Lab, run: Injector, len: usize) {
+    let flow = Flow::new(50).len(len);
+    for (from, to) in [(&lab.a, &lab.b), (&lab.b, &lab.a)] {
+        let report = flow.send(from, to);
+        assert_eq!((report.lost().len(), report.damaged()), (0, 0));
+        assert_eq!(report.duplicated().len(), 50);
+    }
+    run.stop().achieved().assert_clean();
+}
+
+#[test]
+fn a_carrier_that_flaps_changes_nothing() {
+    for way in ways() {
+        let lab = Lab::new();
+        let before = Snapshot::of(&lab.a.netns);
+        let run = Injector::start_with(&lab.a, TWICE, &["--attach", way]);
+        for _ in 0..5 {
+            for state in ["down", "up"] {
+                lab.b
+                    .run(|| tool::ip(&format!("link set dev eth0 {state}")));
+                thread::sleep(Duration::from_millis(30));
+            }
+        }
+        restore(&lab);
+        run.counters();
+        assert_eq!(run.stderr(), "", "{way}");
+        works(&lab, run, 64);
+        before.assert_same(&lab.a.netns);
+    }
+}
+
+/// What host B lost while its device was down, and waits until the cable carries packets.
+fn restore(lab: &Lab) {
+    let (a, b) = (&lab.a, &lab.b);
+    b.run(|| {
+        tool::ip(&format!("address replace {}/64 dev eth0 nodad", b.v6));
+        for address in [a.v4.to_string(), a.v6.to_string()] {
+            tool::ip(&format!(
+                "neighbour replace {address} lladdr 02:00:00:00:00:01 dev eth0 nud permanent"
+            ));
+        }
+    });
+    let carries = || {
+        a.run(|| tool::ip("-o link show dev eth0"))
+            .contains("state UP")
+    };
+    assert!(wait_until(PATIENCE, carries), "no carrier");
+}
+
+#[test]
+fn the_mtu_may_change() {
+    for way in ways() {
+        let lab = Lab::new();
+        let run = Injector::start_with(&lab.a, TWICE, &["--attach", way]);
+        for host in [&lab.a, &lab.b] {
+            host.run(|| tool::ip("link set dev eth0 mtu 9000"));
+        }
+        works(&lab, run, 8900);
+        let run = Injector::start_with(&lab.a, TWICE, &["--attach", way]);
+        for host in [&lab.a, &lab.b] {
+            host.run(|| tool::ip("link set dev eth0 mtu 600"));
+        }
+        // In fragments now, each of which has a copy.
+        let flow = Flow::new(50).len(1400);
+        let report = flow.send(&lab.a, &lab.b);
+        assert_eq!((report.lost().len(), report.damaged()), (0, 0));
+        run.stop().achieved().assert_clean();
     }
 }

@@ -62,6 +62,8 @@ counters! {
         pub lapsed: u64,
         /// Not ours, found on the private pair and discarded.
         pub stray: u64,
+        /// Lifted with a stamp of another clock than fq's, which was taken off.
+        pub unstamped: u64,
     }
 }
 record!(PathCounters, size: 40, align: 8);

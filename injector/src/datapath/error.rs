@@ -1,5 +1,9 @@
 use std::{io, path::PathBuf};
 
+use nix::{
+    libc,
+    sys::resource::{Resource, getrlimit},
+};
 use thiserror::Error;
 
 /// Why the kernel side could not do what was asked.
@@ -182,8 +186,33 @@ impl Error {
             Self::UnsupportedLink { .. } => {
                 Some("name a device below or above it, such as the underlying NIC".into())
             }
+            Self::Ebpf {
+                errno: Some(errno), ..
+            } => memory_hint(*errno),
             _ => None,
         }
+    }
+}
+
+/// What to do where the kernel refuses memory for maps and programs.
+fn memory_hint(errno: i32) -> Option<String> {
+    let is_limited = || {
+        let limit = getrlimit(Resource::RLIMIT_MEMLOCK);
+        limit.is_ok_and(|(soft, _)| soft != libc::RLIM_INFINITY)
+    };
+    match errno {
+        // What Linux before 5.11 says where locked memory is used up.
+        libc::EPERM if is_limited() => Some(
+            "allow it more locked memory: `ulimit -l unlimited` (systemd: LimitMEMLOCK=infinity), or \
+             grant CAP_SYS_RESOURCE"
+                .into(),
+        ),
+        libc::ENOMEM => Some(
+            "allow it more memory: the limit of its control group (systemd: MemoryMax) counts that of \
+             eBPF maps, too"
+                .into(),
+        ),
+        _ => None,
     }
 }
 

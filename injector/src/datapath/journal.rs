@@ -63,8 +63,9 @@ pub struct Undone {
 impl Journal {
     /// Claims the device of `record`, which is written unless something is there already.
     pub fn claim(record: Record) -> Result<Claim> {
-        /// How long to look again where the lock's holder is no run: `status` reads under a lock.
-        const PATIENCE: Duration = Duration::from_secs(1);
+        /// How long to look again where the lock's holder is no run of this namespace: `status` reads under
+        /// a lock, and a run takes a second to notice that its namespace has ended.
+        const PATIENCE: Duration = Duration::from_secs(3);
         let give_up = Instant::now() + PATIENCE;
         let path = path_of(record.netns, record.ifindex, "json");
         loop {
@@ -92,7 +93,10 @@ impl Journal {
                 Ok(_) => {}
                 Err((file, nix::Error::EWOULDBLOCK)) => {
                     match read_record(&file, &path)? {
-                        Some(holder) if exists(holder.pid) || Instant::now() > give_up => {
+                        Some(holder)
+                            if exists(holder.pid) && holder.netns.may_be(&record.netns)
+                                || Instant::now() > give_up =>
+                        {
                             return Ok(Claim::Held(Box::new(holder)));
                         }
                         None if Instant::now() > give_up => {

@@ -231,8 +231,16 @@ impl Session {
 
     /// Looks for parts that others have taken away, for `status` to show.
     pub fn find_evicted(&mut self) -> Result<Vec<Part>> {
-        let found = self.inside(|session| session.inventory.missing(&Netlink::open()?));
-        let missing = found.transpose()?.unwrap_or_default();
+        let device = Identity::of(&self.target.link);
+        let found = self.inside(|session| {
+            let netlink = Netlink::open()?;
+            let missing = session.inventory.missing(&netlink)?;
+            Ok(device.find(&netlink)?.map(|_| missing))
+        });
+        // What ended with the device, or with the namespace, was not taken away.
+        let Some(missing) = found.transpose()?.flatten() else {
+            return Ok(Vec::new());
+        };
         if let Some(journal) = &mut self.journal
             && journal.record.evicted != missing
         {

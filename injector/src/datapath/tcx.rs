@@ -53,8 +53,14 @@ pub(super) fn programs(ifindex: u32, hook: Hook) -> Result<Vec<u32>> {
         )
     };
     if failed < 0 {
-        let action = format!("list the programs on interface {ifindex}");
-        return Err(Error::refused(action, io::Error::last_os_error()));
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENODEV) => Ok(Vec::new()),
+            _ => Err(Error::refused(
+                format!("list the programs on interface {ifindex}"),
+                error,
+            )),
+        };
     }
     Ok(programs[..(query.count as usize).min(COUNT_MAX)].to_vec())
 }

@@ -30,6 +30,9 @@ pub struct Path {
     pub lapsed: u64,
     /// Passed although a rule matched: the private pair could not take them.
     pub failed_open: u64,
+    /// Lifted with a stamp of another clock, such as the time when a packet that is forwarded was received;
+    /// it was taken off, because fq would have dropped the packet for it.
+    pub unstamped: u64,
     /// Wire packets on their way at this moment: held, to be delivered later. Those that stay when
     /// traffic rests are lost.
     pub in_flight: u64,
@@ -105,6 +108,7 @@ impl Achieved {
                 protected: snapshot.path.protected,
                 unparseable: snapshot.path.unparseable,
                 lapsed: snapshot.path.lapsed,
+                unstamped: snapshot.path.unstamped,
                 failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
                 in_flight: snapshot.in_flight,
                 lost: snapshot.rules.iter().map(|rule| rule.lost).sum(),
@@ -221,6 +225,7 @@ fn path(path: &Path) -> String {
         ("not parseable", path.unparseable),
         ("in flight", path.in_flight),
         ("passed after the lease ran out", path.lapsed),
+        ("without their stamp of another clock", path.unstamped),
         ("passed because the private pair failed", path.failed_open),
         ("lost by the private pair, not by the profile", path.lost),
     ]
