@@ -536,8 +536,10 @@ impl Injector {
     }
 
     fn next_but_counters(&self) -> Result<Event, RecvTimeoutError> {
+        let end = Instant::now() + PATIENCE;
         loop {
-            match self.events.recv_timeout(PATIENCE) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
                 Ok(Event::Counters(_)) => {}
                 other => return other,
             }

@@ -49,6 +49,8 @@ struct Moment {
     number: u64,
     stage: Stage,
     way: &'static str,
+    /// Whether the device has a clsact of somebody else's.
+    has_clsact: bool,
     /// How far into the stage, of its usual length.
     share: f64,
 }
@@ -60,11 +62,13 @@ impl Moment {
         } else {
             &["clsact"]
         };
-        let stages = STAGES.len() as u64;
+        // Every stage with each way, with and without a clsact.
+        let turn = number as usize / STAGES.len();
         Self {
             number,
-            stage: STAGES[(number % stages) as usize],
-            way: ways[(number / stages) as usize % ways.len()],
+            stage: STAGES[number as usize % STAGES.len()],
+            way: ways[turn % ways.len()],
+            has_clsact: turn / ways.len() % 2 == 1,
             share: chance.up_to(number + 1, 1_000_000) as f64 / 1e6,
         }
     }
@@ -170,12 +174,11 @@ fn assert_whole(report: &Report, what: &str) {
 /// Kills a run at the moment, under traffic, and asserts all that a killed run promises.
 fn survive(moment: Moment, usual_start: Duration) {
     let lab = Lab::new();
-    if moment.way == "clsact" {
-        // Adding it to a busy device and deleting it loses a packet or two, whoever does it.
+    if moment.has_clsact {
         lab.a.run(|| tool::tc("qdisc add dev eth0 clsact"));
     }
     let before = Snapshot::of(&lab.a.netns);
-    let traffic = Flow::new(traffic_packets(usual_start)).gap(Duration::from_millis(2));
+    let traffic = traffic(usual_start);
     let held = thread::scope(|scope| {
         let flows = [UNMATCHED, CARRIED].map(|port| {
             let (lab, flow) = (&lab, traffic.clone().port(port));
@@ -198,8 +201,11 @@ fn survive(moment: Moment, usual_start: Duration) {
             died.elapsed()
         );
         let [unmatched, carried] = flows.map(|flow| flow.join().expect("a flow"));
-        assert_whole(&unmatched, "no rule's");
-        assert_whole(&carried, "carried");
+        // Adding clsact to a busy device and deleting it loses a packet or two, whoever does it.
+        if moment.way == "tcx" || moment.has_clsact {
+            assert_whole(&unmatched, "no rule's");
+            assert_whole(&carried, "carried");
+        }
         held
     });
     let cleared = injector::call(&lab.a.netns, &["clear", "--all"]);
@@ -214,9 +220,11 @@ fn survive(moment: Moment, usual_start: Duration) {
     }
 }
 
-/// As many as outlast the run.
-fn traffic_packets(usual_start: Duration) -> u64 {
-    (4 * usual_start.as_millis() as u64 + 400) / 2
+/// Datagrams that usually outlast the run; few where the processor is emulated, and busy.
+fn traffic(usual_start: Duration) -> Flow {
+    let gap = Duration::from_millis(if kernel::is_guest() { 20 } else { 2 });
+    let life = 3 * usual_start + Duration::from_millis(400);
+    Flow::new((life.as_micros() / gap.as_micros()) as u64).gap(gap)
 }
 
 /// How long a run takes to start here.
@@ -238,7 +246,7 @@ fn count() -> u64 {
 
 /// How many at the same time: most of it is waiting for leases to run out.
 fn lanes() -> usize {
-    if kernel::is_guest() { 2 } else { 8 }
+    if kernel::is_guest() { 1 } else { 8 }
 }
 
 fn seed() -> u64 {
