@@ -465,7 +465,8 @@ impl Injector {
     fn of(mut child: Child, netns: &Netns) -> Result<Self, End> {
         let events = read_events(&mut child);
         let stderr = Stderr::read(&mut child);
-        let started = match events.recv_timeout(PATIENCE) {
+        // The verifier has a lot to do, on an emulated CPU beside other tests' runs.
+        let started = match events.recv_timeout(3 * PATIENCE) {
             Ok(Event::Started(started)) => started,
             Ok(event) => panic!("the first event is {event:?}"),
             Err(RecvTimeoutError::Timeout) => panic!("injector does not start"),
