@@ -108,6 +108,7 @@ Examples:
   injector run flaky.yaml -i eth0 --watch
   injector run geo-sat -i eth0 --for 10m
   injector run handover -i eth0 --phase outage
+  injector run offline -i eth0 --confirm 30s
   injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
   injector run -i eth0 --rate 20mbit --delay 40ms --reorder 2%
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
@@ -251,8 +252,8 @@ pub struct Attach {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Protection")]
 pub struct Protect {
-    /// Let the rules have also the SSH connection that this is called from, ARP, IPv6 neighbour discovery
-    /// and DHCP; and let them silence the default route's interface for as long as they like
+    /// Let rules touch the SSH connection that this is called from, ARP, IPv6 neighbour discovery and
+    /// DHCP, and silence the default route's interface with no end in sight
     #[arg(long)]
     pub no_protect: bool,
 }
