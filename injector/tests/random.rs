@@ -4,7 +4,7 @@ use injector::plan::{Hook, Models, Needs, Plan, PlannedRule};
 use injector::profile::{self, RULES_MAX};
 use injector::units::DurationNs;
 use injector_common::NSEC_PER_SEC;
-use injector_common::abi::{Chance, ENTRIES_MAX, PaceState, fault, model, place};
+use injector_common::abi::{Chance, ENTRIES_MAX, Pace, PaceState, fault, model, place};
 use injector_common::corrupt::BITS_MAX;
 use injector_common::fate::{COPIES_MAX, Fates};
 use injector_common::pace::{self, Train};
@@ -27,7 +27,7 @@ fn probability() -> impl Strategy<Value = String> {
 
 /// A whole number, small or as large as there are.
 fn count() -> impl Strategy<Value = u64> {
-    prop_oneof![4 => 1..100u64, 1 => 1..=u64::MAX, 1 => Just(u64::MAX)]
+    prop_oneof![8 => 1..100u64, 1 => 1..=u64::MAX, 1 => Just(1 << 53), 1 => Just(u64::MAX)]
 }
 
 /// A duration in ns, of at most an hour.
@@ -313,6 +313,9 @@ fn assert_spec(rule: &PlannedRule, models: &Models) {
     assert!(spec.reorder_gap > 0);
     let pace = &spec.pace;
     assert!(pace.queue_ns <= 5 * 60 * NSEC_PER_SEC);
+    // What is shifted loses no bits, and twice the queue is a number.
+    assert!(pace.burst_ns <= u64::MAX >> Pace::BYTE_NS_SHIFT);
+    assert!(pace.queue_bytes == u64::MAX || pace.queue_bytes <= u64::MAX / 2);
     assert!(pace.slot_bytes == 0 || pace.slot_packets > 0 && pace.slot_min_ns > 0);
     let (first, len) = (spec.track.first as usize, spec.track.len as usize);
     let points = &models.points[first..first + len];
