@@ -733,12 +733,10 @@ fn clear_all_ends_the_runs_of_every_namespace() {
         assert_eq!(arrive(lab), SILENT);
     }
     // One is stopped, one was killed, one is well.
-    shell.call(
-        "kill -STOP $(sed -n 's/^  \"pid\": \\(.*\\),/\\1/p' /run/injector/*.json | head -n 1)",
-    );
-    shell.call(
-        "kill -KILL $(sed -n 's/^  \"pid\": \\(.*\\),/\\1/p' /run/injector/*.json | tail -n 1)",
-    );
+    let pids = r#"sed -n 's/^  "pid": \(.*\),/\1/p' /run/injector/*.json"#;
+    shell.call(&format!("kill -STOP $({pids} | head -n 1)"));
+    shell.call(&format!("dead=$({pids} | tail -n 1); kill -KILL $dead"));
+    shell.call("while kill -0 $dead 2>/dev/null; do sleep 0.1; done");
     let said = shell.call(&format!("{injector} clear --all"));
     assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!(said.matches("stopped pid").count(), 2, "{said}");
