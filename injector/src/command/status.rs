@@ -8,7 +8,7 @@ use super::{Outcome, print, print_json};
 use crate::{
     cli::{Global, Status},
     datapath::{
-        Attached, clear,
+        self, Attached, clear,
         control::{self, Control, Term},
         counters::Counters,
         eviction::{self, Part},
@@ -61,6 +61,8 @@ enum State {
     Running,
     /// Its process lives, but has not renewed its lease: the programs let everything pass.
     Lapsed,
+    /// Its process is about to be no more.
+    Ending,
     /// Its process is no more.
     Killed,
 }
@@ -100,15 +102,16 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
     let read = match record.maps {
         Some(maps) if alive => match read(maps, &record) {
             Ok(read) => Some(read),
-            Err(failure) if is_alive(&record)? => return Err(failure),
-            // It has ended meanwhile.
-            Err(_) => None,
+            // They go with the process, whose last breath we have caught.
+            Err(error) if error.errno() == Some(nix::libc::ENOENT) => None,
+            Err(error) => return Err(error.into()),
         },
         _ => None,
     };
     let (achieved, term) = read.unzip();
     let state = match term {
         _ if !alive => State::Killed,
+        None if record.maps.is_some() => State::Ending,
         None => State::Starting,
         Some(term) if term.has_lapsed() => State::Lapsed,
         Some(_) => State::Running,
@@ -140,13 +143,8 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
     })
 }
 
-fn is_alive(record: &Record) -> Result<bool, Failure> {
-    let found = journal::record_of(record.netns, record.ifindex)?;
-    Ok(found.is_some_and(|(_, alive)| alive))
-}
-
 /// Reads what the programs know.
-fn read(maps: RunMaps, record: &Record) -> Result<(Achieved, Term), Failure> {
+fn read(maps: RunMaps, record: &Record) -> datapath::Result<(Achieved, Term)> {
     let snapshot = Counters::open(maps.counters)?.read(record.slots())?;
     let term = Control::open(maps.control)?.term()?;
     Ok((Achieved::new(&record.rules, &snapshot), term))
@@ -180,6 +178,7 @@ fn text(run: &Run) -> String {
 fn state(run: &Run) -> &'static str {
     match (run.state, run.background) {
         (State::Starting, _) => "starting",
+        (State::Ending, _) => "ending",
         (State::Running, true) => "running in the background",
         (State::Running, false) => "running",
         (State::Lapsed, _) => "lapsed: its process is stopped or hangs, and everything passes",
