@@ -53,7 +53,8 @@ impl Namespaces {
     }
 }
 
-fn open(way: &Path, id: &NetnsId) -> Option<Found> {
+/// The namespace of that identity, if this is a way to it.
+pub(super) fn open(way: &Path, id: &NetnsId) -> Option<Found> {
     let handle = File::open(way).ok()?;
     let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
     let netns = Netns::at(Path::new(&path));

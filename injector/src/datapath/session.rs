@@ -17,7 +17,7 @@ use super::{
     counters::{Counters, Snapshot},
     eviction::{Inventory, Part},
     journal::{self, Claim, Journal, NextPhase, Record, RecordedRule},
-    namespaces::Namespaces,
+    namespaces::{self, Namespaces},
     netlink::Netlink,
     netns::NetnsId,
     pair::Pair,
@@ -275,14 +275,13 @@ impl Session {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T> + Send,
     ) -> Option<Result<T>> {
-        let netns = match self.netns.id() {
-            Ok(id) if id.may_be(&self.id) => self.netns.clone(),
-            _ => {
-                let found = Namespaces::of_this_machine().find(&self.id)?;
-                return Some(found.netns.run(|| work(self)));
-            }
+        let path = match &self.netns {
+            Netns::Current => return Some(Netns::Current.run(|| work(self))),
+            Netns::Path { path, .. } => path,
         };
-        Some(netns.run(|| work(self)))
+        let found = namespaces::open(path, &self.id)
+            .or_else(|| Namespaces::of_this_machine().find(&self.id))?;
+        Some(found.netns.run(|| work(self)))
     }
 
     fn last(&self) -> Result<Last> {
