@@ -226,7 +226,7 @@ fn assert_decided(
 /// Packet `n` with its bits flipped; unchanged where it has no place for that.
 fn corrupt(frame: &[u8], spec: &FaultSpec, n: u64) -> Vec<u8> {
     let mut corrupted = frame.to_vec();
-    let layout = wire::parse(frame, false, features::ALL, &mut PacketKey::default());
+    let layout = wire::parse(frame, false, features::LAYOUT, &mut PacketKey::default());
     let target = layout
         .ok()
         .and_then(|layout| Target::of(frame, layout, frame.len(), spec));
