@@ -85,8 +85,7 @@ impl From<ProfileError> for Failure {
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
-        Self::new(Code::Profile, error.to_string())
-            .hint("merge addresses into CIDR blocks and ports into ranges")
+        Self::new(Code::Profile, error.to_string()).hint(error.remedy())
     }
 }
 

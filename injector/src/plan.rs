@@ -17,7 +17,10 @@ mod silence;
 mod table;
 mod track;
 
+use std::time::Duration;
+
 use injector_common::{
+    NSEC_PER_SEC,
     abi::{self, ENTRIES_MAX, FaultSpec, MatchEntry},
     random::Stream,
 };
@@ -124,7 +127,37 @@ pub enum PlanError {
         /// The first rule that does not fit.
         rule: String,
     },
+    /// A packet may be held for longer than fq holds any.
+    #[error(
+        "rule `{rule}` may hold a packet for {}, and fq holds none for more than {}",
+        text(*longest_ns),
+        text(HELD_MAX_NS)
+    )]
+    HeldTooLong {
+        /// The rule.
+        rule: String,
+        /// How long, in ns: delay, jitter, queue and slots together.
+        longest_ns: u64,
+    },
 }
+
+fn text(nanos: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_nanos(nanos))
+}
+
+impl PlanError {
+    /// What to do about it.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::TooManyEntries { .. } => "merge addresses into CIDR blocks and ports into ranges",
+            Self::HeldTooLong { .. } => "shorten its delay, jitter, queue or slots",
+        }
+    }
+}
+
+/// The longest that fq can hold a packet, and a minute less for senders that plan ahead: its horizon is
+/// 32 bits of microseconds (`TCA_FQ_HORIZON`).
+pub const HELD_MAX_NS: u64 = 70 * 60 * NSEC_PER_SEC;
 
 impl Plan {
     /// Works out `profile`, or its first phase, under `seed`, whatever seed the profile names.
@@ -142,6 +175,7 @@ impl Plan {
             // First: lists of a few lines multiply to more entries than fit into memory.
             check_entries(course.rules)?;
             let (rules, models) = plan_rules(&course);
+            check_times(&rules, &models)?;
             Ok(Self {
                 profile: profile.name.clone(),
                 phase,
@@ -199,6 +233,18 @@ fn check_entries(rules: &[Rule]) -> Result<(), PlanError> {
                 entries: on_hook().map(|rule| matching::count(&rule.matching)).sum(),
                 rule: rule.name.clone(),
             })?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that fq can hold what the rules hold.
+fn check_times(rules: &[PlannedRule], models: &Models) -> Result<(), PlanError> {
+    for rule in rules {
+        let longest_ns = fault::held_ns(&rule.spec, models);
+        if longest_ns > HELD_MAX_NS {
+            let rule = rule.name.clone();
+            return Err(PlanError::HeldTooLong { rule, longest_ns });
         }
     }
     Ok(())

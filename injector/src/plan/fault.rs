@@ -431,8 +431,8 @@ fn way(spec: &FaultSpec, hook: Hook) -> u32 {
     flags::EXEMPT
 }
 
-/// The longest time that a packet can be held.
-pub(super) fn longest_ns(spec: &FaultSpec, models: &Models) -> u64 {
+/// The longest time that a packet can be held, beside what it takes to be sent.
+pub(super) fn held_ns(spec: &FaultSpec, models: &Models) -> u64 {
     let pace = &spec.pace;
     let limits = 1 + u64::from(spec.flags & flags::QUEUE_ECN != 0);
     let queue_ns = if spec.paces() {
@@ -440,10 +440,14 @@ pub(super) fn longest_ns(spec: &FaultSpec, models: &Models) -> u64 {
     } else {
         0
     };
-    // What finds room is still sent, and waits for its slot.
-    let last_ns =
-        pace.packet_ns(pace.byte_ns, GSO_BYTES_MAX) + pace.slot_min_ns + pace.slot_span_ns;
-    spec.delay.time_ns + models.deviation_max_ns(&spec.delay) + queue_ns + last_ns
+    // What finds room still waits for its slot.
+    let slot_ns = pace.slot_min_ns + pace.slot_span_ns;
+    spec.delay.time_ns + models.deviation_max_ns(&spec.delay) + queue_ns + slot_ns
+}
+
+/// The longest time that a packet can be held.
+pub(super) fn longest_ns(spec: &FaultSpec, models: &Models) -> u64 {
+    held_ns(spec, models) + spec.pace.packet_ns(spec.pace.byte_ns, GSO_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -539,6 +543,20 @@ phases:
             [model::MARKOV; 2]
         );
         assert_eq!(levels(&plans[1], 2_500).time_ns, 50_000_000);
+    }
+
+    #[test]
+    fn nothing_is_held_for_longer_than_fq_can() {
+        let plan = |rule: &str| {
+            let text = format!("name: test\nrules: [{rule}]");
+            Plan::new(&profile::parse("test.yaml", &text).unwrap(), 1)
+        };
+        assert!(plan("{delay: {time: 1h, jitter: 10m}}").is_ok());
+        let error = plan("{delay: {time: 1h, jitter: 11m}}").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rule `rule-1` may hold a packet for 1h 11m, and fq holds none for more than 1h 10m"
+        );
     }
 
     #[test]

@@ -11,8 +11,7 @@ use injector_common::{
     wire::{ICMPV6_TYPES, ethertype},
 };
 
-use super::{Hook, Places, Plan};
-use crate::units::DurationNs;
+use super::{HELD_MAX_NS, Hook, Places, Plan};
 
 /// What every plan that may come into force during a run makes use of. Fixed when the run starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +44,7 @@ impl Needs {
             points: 4096,
             opportunities: 65_536,
         },
-        // As long as fq can hold any.
-        delay_max_ns: 2 * DurationNs::MAX.nanos(),
+        delay_max_ns: HELD_MAX_NS,
     };
 
     /// Those of all these plans, of which one at a time is in force.
