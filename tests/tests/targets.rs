@@ -40,7 +40,9 @@ impl Named {
             tool::ip(&format!(
                 "link add name eth0 up type veth peer name eth0 netns {name}"
             ));
-            tool::ip(&format!("-n {name} link set dev eth0 addrgenmode none up"));
+            // Not both at once: older kernels bring it up first, and give it an address.
+            tool::ip(&format!("-n {name} link set dev eth0 addrgenmode none"));
+            tool::ip(&format!("-n {name} link set dev eth0 up"));
         });
         Self(name)
     }
