@@ -296,7 +296,7 @@ impl Session {
     fn wait_until_delivered(&mut self, patience: &(impl Fn(u64) -> bool + Sync)) -> Result<()> {
         const STEP: Duration = Duration::from_millis(2);
         /// What a packet may take on its way, on a busy machine.
-        const MARGIN: Duration = Duration::from_millis(50);
+        const MARGIN: Duration = Duration::from_millis(500);
         let end = Instant::now() + self.delay_max + MARGIN;
         let uncounted_until = self.swapped.as_ref().and_then(|s| s.uncounted_until);
         loop {
