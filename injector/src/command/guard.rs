@@ -14,6 +14,7 @@ use crate::{
 
 /// Stands by a run on one device.
 pub(super) struct Guard {
+    args: Protect,
     device: String,
     netns: Netns,
     protection: Protection,
@@ -47,6 +48,7 @@ impl Guard {
         global: &Global,
     ) -> Result<Self, Failure> {
         let mut guard = Self {
+            args,
             device: device.to_owned(),
             netns: global.netns(),
             protection: Protection::default(),
@@ -54,17 +56,16 @@ impl Guard {
         };
         if !args.no_protect {
             guard.protection = Protection::new(guard.here(ssh)?);
-            guard.watched = guard.versions()?;
         }
         Ok(guard)
     }
 
     /// Of faults that may be known to end: then nobody is locked out for good.
-    pub(super) fn of_run(mut self, ends: bool) -> Self {
-        if ends {
-            self.watched.clear();
+    pub(super) fn of_run(mut self, ends: bool) -> Result<Self, Failure> {
+        if !ends && !self.args.no_protect {
+            self.watched = self.versions()?;
         }
-        self
+        Ok(self)
     }
 
     /// Works every phase out; no rule touches what is protected.

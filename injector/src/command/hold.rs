@@ -125,7 +125,7 @@ impl Order {
         let chosen = Chosen::from(&faults, request.stdin, &global)?;
         let guard = Guard::new(faults.protect, &faults.interface, request.ssh, &global)?;
         let prepared = Prepared::new(chosen, Some(request.seed), &faults, &guard)?;
-        let guard = guard.of_run(prepared.total.is_some());
+        let guard = guard.of_run(prepared.total.is_some())?;
         guard.require_end(&prepared.plans)?;
         Ok(Self {
             faults,

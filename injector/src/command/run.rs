@@ -71,7 +71,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         Confirm::require_terminal()?;
     }
     let ends = prepared.total.is_some() || args.confirm.is_some() || !args.command.is_empty();
-    let guard = guard.of_run(ends);
+    let guard = guard.of_run(ends)?;
     guard.require_end(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
     let mut influences = Influences {
