@@ -16,7 +16,7 @@ use injector_tests::{
     foreign::{Counted, Foreign, Side},
     injector::{self, Background},
     kernel,
-    reign::{self, ALWAYS, NEVER, Reign},
+    reign::{self, PORTS},
     residue::{self, Programs, Snapshot},
     tool,
     udp::Flow,
@@ -130,44 +130,15 @@ fn the_holder_is_alone_with_its_faults() {
 
 #[test]
 fn a_second_apply_swaps_and_after_its_return_no_packet_meets_the_old_rules() {
-    const PORTS: [u16; 2] = [5000, 5001];
     let lab = Lab::new();
     let profiles = [reign::drop_to(PORTS[0], 2), reign::drop_to(PORTS[1], 299)];
     let held = Background::apply(&lab.a, &profiles[0], &[]);
-    let mut reigns = Vec::new();
     let gap = Duration::from_micros(if kernel::is_guest() { 6_000 } else { 400 });
-    let flow = |port| Flow::new(5_000).port(port).gap(gap);
-    let reports = thread::scope(|scope| {
-        let senders = [PORTS[0], PORTS[1], ALWAYS, NEVER].map(|port| {
-            let (lab, flow) = (&lab, flow(port));
-            scope.spawn(move || flow.send(&lab.a, &lab.b))
-        });
-        let (mut turn, mut from) = (0, Instant::now());
-        while !senders.iter().all(|sender| sender.is_finished()) {
-            thread::sleep(Duration::from_millis(50));
-            let (port, to) = (PORTS[turn], Instant::now());
-            reigns.push(Reign { port, from, to });
-            turn = 1 - turn;
-            let output = injector::call_apply(&lab.a.netns, "eth0", &profiles[turn], &[]);
-            from = Instant::now();
-            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-            assert_eq!(json(&output)["pid"], held.pid.as_raw());
-        }
-        senders.map(|sender| sender.join().expect("a sender"))
+    reign::assert_explained(&lab, gap, |turn| {
+        let output = injector::call_apply(&lab.a.netns, "eth0", &profiles[turn], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(json(&output)["pid"], held.pid.as_raw());
     });
-    let [first, second, always, never] = &reports;
-    for (report, port) in [(first, PORTS[0]), (second, PORTS[1])] {
-        let certain = reign::check(report, port, &reigns);
-        eprintln!(
-            "port {port}: {certain} packets during {} reigns",
-            reigns.len()
-        );
-        assert!(certain > 100, "{certain}: too few to tell");
-    }
-    assert!(reigns.len() > 2);
-    // Also while rules were being replaced.
-    assert_eq!(always.arrivals.len(), 0);
-    never.assert_untouched();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use injector::{
@@ -15,7 +15,7 @@ use injector::{
 use injector_tests::{
     Host, Injector, Lab, kernel,
     predict::{self, Oracle},
-    reign::{self, ALWAYS, NEVER, Reign},
+    reign::{self, ALWAYS, PORTS},
     residue::Programs,
     udp::Flow,
 };
@@ -55,46 +55,13 @@ fn drop_to(port: u16, others: u16) -> Plan {
 
 #[test]
 fn every_packet_meets_the_old_rules_or_the_new_and_after_a_swap_only_the_new() {
-    const PORTS: [u16; 2] = [5000, 5001];
     let lab = Lab::new();
     // Scanned, and searched by bit vectors.
     let plans = [drop_to(PORTS[0], 2), drop_to(PORTS[1], 299)];
     let mut session = start(&lab.a, &plans[0], Needs::ANY);
-    let mut reigns = Vec::new();
-    let flow = |port| Flow::new(5_000).port(port).gap(Duration::from_micros(200));
-    let reports = thread::scope(|scope| {
-        let senders = [PORTS[0], PORTS[1], ALWAYS, NEVER].map(|port| {
-            let (lab, flow) = (&lab, flow(port));
-            scope.spawn(move || flow.send(&lab.a, &lab.b))
-        });
-        let (mut turn, mut from) = (0, Instant::now());
-        while !senders.iter().all(|sender| sender.is_finished()) {
-            thread::sleep(Duration::from_millis(50));
-            let to = Instant::now();
-            reigns.push(Reign {
-                port: PORTS[turn],
-                from,
-                to,
-            });
-            turn = 1 - turn;
-            swap(&mut session, &plans[turn]);
-            from = Instant::now();
-        }
-        senders.map(|sender| sender.join().expect("a sender"))
+    reign::assert_explained(&lab, Duration::from_micros(200), |turn| {
+        swap(&mut session, &plans[turn]);
     });
-    let [first, second, always, never] = &reports;
-    for (report, port) in [(first, PORTS[0]), (second, PORTS[1])] {
-        assert_eq!(report.errors, Vec::<String>::new());
-        let certain = reign::check(report, port, &reigns);
-        eprintln!(
-            "port {port}: {certain} packets during {} reigns",
-            reigns.len()
-        );
-        assert!(certain > 100, "{certain}: too few to tell");
-    }
-    // Also while rules were being replaced.
-    assert_eq!(always.arrivals.len(), 0);
-    never.assert_untouched();
     stop(session);
 }
 
