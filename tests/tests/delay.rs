@@ -339,7 +339,7 @@ rules: [{match: {protocol: udp}, duplicate: 50%, delay: {time: 40ms, jitter: 20m
     let lab = Lab::new();
     let injector = Injector::start(&lab.a, profile);
     let flow = Flow::new(COUNT)
-        .gap(Duration::from_millis(1))
+        .gap(Duration::from_millis(4))
         .linger(Duration::from_millis(400));
     let report = flow.send(&lab.a, &lab.b);
     let end = injector.stop();

@@ -48,13 +48,12 @@ fn ample() -> Vec<Capability> {
     [needed(), vec![Capability::CAP_SYS_CHROOT]].concat()
 }
 
-/// What `/proc` says of a process or a thread, by line.
-fn status(path: &str) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(path).expect("read a status");
+/// What `/proc` says of a process or a thread, by line; `None` when it has ended, which a thread may at any moment.
+fn status(path: &str) -> Option<BTreeMap<String, String>> {
+    let text = fs::read_to_string(path).ok()?;
     let lines = text.lines().filter_map(|line| line.split_once(":\t"));
-    lines
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    let status = lines.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Some(status.collect())
 }
 
 fn mask(capabilities: &[Capability]) -> u64 {
@@ -69,7 +68,7 @@ fn assert_confined(injector: &Injector, kept: &[Capability]) {
     let set = |status: &BTreeMap<String, String>, name: &str| {
         u64::from_str_radix(&status[name], 16).expect("a set of capabilities")
     };
-    let main = || status(&format!("{process}/status"));
+    let main = || status(&format!("{process}/status")).expect("a status");
     assert!(
         wait_until(PATIENCE, || main()["NoNewPrivs"] == "1"
             && set(&main(), "CapPrm") == mask(kept)),
@@ -79,11 +78,9 @@ fn assert_confined(injector: &Injector, kept: &[Capability]) {
     );
     for task in fs::read_dir(format!("{process}/task")).expect("the threads") {
         let path = task.expect("a thread").path().join("status");
-        // It may have ended.
-        if !path.exists() {
+        let Some(status) = status(path.to_str().expect("a path")) else {
             continue;
-        }
-        let status = status(path.to_str().expect("a path"));
+        };
         for name in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
             assert_eq!(set(&status, name) & !mask(kept), 0, "{name}: {status:?}");
         }
@@ -197,7 +194,7 @@ fn a_command_has_its_users_privileges() {
     let args = ["--", "cat", "/proc/self/status"];
     let output = injector::call_run(&netns, "lo", mild, &args);
     let text = String::from_utf8_lossy(&output.stdout);
-    let ours = status("/proc/thread-self/status");
+    let ours = status("/proc/thread-self/status").expect("a status");
     for name in [
         "CapInh",
         "CapPrm",
