@@ -4,3 +4,4 @@ pub mod audit;
 pub mod format;
 pub mod live;
 pub mod report;
+pub mod verdict;

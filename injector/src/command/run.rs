@@ -3,6 +3,7 @@
 mod child;
 mod confirm;
 mod event;
+mod judge;
 mod phases;
 mod play;
 mod prepare;
@@ -34,6 +35,7 @@ use crate::{
         audit::{Audit, Who},
         format,
         report::{self, Achieved},
+        verdict::{self, Verdict},
     },
     plan::Needs,
 };
@@ -50,7 +52,8 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     };
     let ssh = Guard::ssh(faults.protect, global);
     let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
-    let chosen = Chosen::new(faults, global)?;
+    let mut chosen = Chosen::new(faults, global)?;
+    judge::expect(&mut chosen.profile, &args.judge)?;
     if args.watch {
         play::require_steady(&chosen.profile)?;
     }
@@ -99,10 +102,12 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     };
     let reason = ending.reason();
     service::stopping(reason);
+    let expectations = player.expectations().to_vec();
     let achieved = stop(player, reason, &influences.signals, global)?;
+    let verdicts = verdict::judge(&expectations, &achieved);
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
-    report_end(reason, &ending, &achieved, global)?;
-    finish(&ending, faults)
+    report_end(reason, &ending, &achieved, &verdicts, global)?;
+    finish(&ending, &verdicts, faults)
 }
 
 /// Why faults that lost something could not go on.
@@ -229,6 +234,7 @@ fn report_end(
     reason: &'static str,
     ending: &Ending,
     achieved: &Achieved,
+    verdicts: &[Verdict],
     global: &Global,
 ) -> Result<(), Failure> {
     if global.json {
@@ -236,23 +242,32 @@ fn report_end(
             reason,
             elapsed_ms: ending.elapsed_ms,
             achieved,
+            expectations: verdicts,
         });
     }
     let elapsed = format::duration(ending.elapsed_ms * 1_000_000);
     global.say(format_args!("ended after {elapsed}: {reason}"));
     if !global.quiet {
         eprint!("{}", report::text(achieved));
+        if !verdicts.is_empty() {
+            eprint!("{}", verdict::text(verdicts));
+        }
     }
     Ok(())
 }
 
-fn finish(ending: &Ending, faults: &Faults) -> Outcome {
+/// The exit status. A command that has failed by itself says more than an expectation.
+fn finish(ending: &Ending, verdicts: &[Verdict], faults: &Faults) -> Outcome {
     if let Some(lost) = &ending.lost {
         return Err(conflict(lost, &faults.interface));
     }
-    Ok(match ending.command_status {
+    let status = match ending.command_status {
         Some(status) => status,
         None if ending.told == Some(Told::Interrupted) => Code::Interrupted as u8,
         None => Code::Ok as u8,
-    })
+    };
+    if status == Code::Ok as u8 {
+        judge::require_passed(verdicts)?;
+    }
+    Ok(status)
 }
