@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod format;
+pub mod junit;
 pub mod live;
 pub mod report;
 pub mod verdict;

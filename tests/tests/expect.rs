@@ -1,9 +1,10 @@
 //! What is expected of a run, and how it ends where that is not achieved.
 
-use std::process::Output;
+use std::{fs, process::Output};
 
 use injector_tests::{
     Injector, Lab,
+    directory::Directory,
     injector::{self, End, Verdict},
     udp::Flow,
 };
@@ -116,9 +117,9 @@ fn over_pings(args: &[&str], command: &[&str]) -> Output {
     const PINGS: &str =
         "{name: pings, rules: [{name: ping, match: {protocol: icmp}, drop: {every: 4}}]}";
     let lab = Lab::new();
-    let directory = injector_tests::directory::Directory::new("pings");
+    let directory = Directory::new("pings");
     let path = directory.file("pings.yaml");
-    std::fs::write(&path, PINGS).expect("write the profile");
+    fs::write(&path, PINGS).expect("write the profile");
     let path = path.to_str().expect("UTF-8");
     let run = [&["run", path, "-i", "eth0"], args, &["--"], command].concat();
     injector::call(&lab.a.netns, &run)
@@ -127,12 +128,16 @@ fn over_pings(args: &[&str], command: &[&str]) -> Output {
 #[test]
 fn a_command_that_fails_by_itself_says_more_than_an_expectation() {
     const PING: &str = "ping -q -c 8 -i 0.01 -W 1 10.77.0.2";
+    let directory = Directory::new("junit");
+    let path = directory.file("junit.xml");
+    let junit = path.to_str().expect("UTF-8");
     let [met, missed] = [
         ["--expect", "ping.dropped=2"],
         ["--expect", "ping.dropped=3"],
     ];
     for (expect, end, code) in [(met, "", 0), (missed, "", 7), (missed, "; exit 3", 3)] {
-        let output = over_pings(&expect, &["sh", "-c", &format!("{PING}{end}")]);
+        let args = [&expect[..], &["--junit", junit]].concat();
+        let output = over_pings(&args, &["sh", "-c", &format!("{PING}{end}")]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         let line = match expect == met {
@@ -141,6 +146,11 @@ fn a_command_that_fails_by_itself_says_more_than_an_expectation() {
         };
         let table = format!("EXPECTED        ACHIEVED  VERDICT\n{line}\n");
         assert!(stderr.contains(&table), "{stderr}");
+        let xml = fs::read_to_string(&path).expect("the file");
+        let case = format!("<testcase name=\"{}\" classname=\"pings\"", expect[1]);
+        assert!(xml.contains(&case), "{xml}");
+        let failure = "<failure message=\"achieved: 2\"/>";
+        assert_eq!(xml.contains(failure), expect == missed, "{xml}");
     }
 }
 
@@ -183,6 +193,13 @@ fn what_cannot_be_expected_is_refused_before_anything_is_touched() {
     let watched = ["run", "lossy", "-i", "eth0", "--watch", "--expect-fired"];
     let output = injector::call(&lab.a.netns, &watched);
     assert_eq!(output.status.code(), Some(2));
+    let nowhere = ["--junit", "/no/such/directory/junit.xml"];
+    call(
+        QUARTER,
+        &nowhere,
+        2,
+        &["cannot create /no/such/directory/junit.xml"],
+    );
     let applied = ["apply", "lossy", "-i", "eth0", "--expect-fired"];
     assert_eq!(
         injector::call(&lab.a.netns, &applied).status.code(),

@@ -1,5 +1,7 @@
 //! What is made of a run's counters in the end.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::profile::Expectation;
@@ -15,4 +17,7 @@ pub struct Judge {
     /// Fail with exit code 7 where a rule has never matched
     #[arg(long, conflicts_with = "watch")]
     pub expect_fired: bool,
+    /// Write the verdicts to this file as JUnit XML, a test case for each expectation
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }

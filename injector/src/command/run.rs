@@ -4,6 +4,7 @@ mod child;
 mod confirm;
 mod event;
 mod judge;
+mod output;
 mod phases;
 mod play;
 mod prepare;
@@ -17,11 +18,12 @@ pub(super) use self::{
     signals::Signals,
 };
 
-use std::sync::Once;
+use std::{sync::Once, time::Duration};
 
 use self::{
     confirm::Confirm,
     event::Event,
+    output::Outputs,
     play::{Ending, Lost},
     signals::Told,
     watch::Watch,
@@ -77,6 +79,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let guard = guard.of_run(ends)?;
     guard.require_end(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
+    let outputs = Outputs::create(&args.judge)?;
     let mut influences = Influences {
         signals: Signals::install(&runtime)?,
         watch,
@@ -102,11 +105,16 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     };
     let reason = ending.reason();
     service::stopping(reason);
-    let expectations = player.expectations().to_vec();
+    let (profile, expectations) = (player.profile().to_owned(), player.expectations().to_vec());
     let achieved = stop(player, reason, &influences.signals, global)?;
     let verdicts = verdict::judge(&expectations, &achieved);
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
     report_end(reason, &ending, &achieved, &verdicts, global)?;
+    outputs.write(&output::Told {
+        profile: &profile,
+        elapsed: Duration::from_millis(ending.elapsed_ms),
+        verdicts: &verdicts,
+    })?;
     finish(&ending, &verdicts, faults)
 }
 
