@@ -11,9 +11,11 @@ use crate::{
 };
 
 mod judge;
+mod metrics;
 mod remote;
 
 pub use judge::Judge;
+pub use metrics::Metrics;
 pub use remote::Remote;
 
 /// Packet-level network faults for Linux, in eBPF, with no proxy
@@ -188,6 +190,9 @@ pub struct Faults {
     /// Append a line to this file when faults start, change and end; else the systemd journal has them
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
+    /// Where to tell the counters
+    #[command(flatten)]
+    pub metrics: Metrics,
     /// A one-rule profile from flags
     #[command(flatten)]
     pub quick: Quick,

@@ -4,5 +4,6 @@ pub mod audit;
 pub mod format;
 pub mod junit;
 pub mod live;
+pub mod metrics;
 pub mod report;
 pub mod verdict;

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -55,6 +56,8 @@ pub struct Started {
     pub attached: Vec<Attached>,
     /// What no rule touches.
     pub protected: Vec<String>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A hook, and how a program is attached to it.

@@ -27,10 +27,12 @@ use super::{
     Outcome,
     control::{self, InForce, Reply, Request},
     guard::Guard,
-    run::{Chosen, Influences, Player, Prepared, Signals, Wish, begin_session, open_audit},
+    run::{
+        Chosen, Influences, Player, Prepared, Signals, Telemetry, Wish, begin_session, open_audit,
+    },
 };
 use crate::{
-    cli::{Cli, Command, Faults, Global},
+    cli::{Cli, Command, Faults, Global, Metrics},
     datapath::{Options, Session, journal, undo::Undo},
     error::{Code, Failure},
     observe::audit::Who,
@@ -115,6 +117,8 @@ impl Order {
         };
         let mut faults = apply.faults;
         faults.audit = faults.audit.map(std::path::absolute).transpose()?;
+        let metrics = &mut faults.metrics.file;
+        *metrics = metrics.take().map(std::path::absolute).transpose()?;
         // Whoever asks has seen to that.
         faults.replace = false;
         let global = Global {
@@ -146,6 +150,7 @@ fn begin<'a>(
 ) -> Result<(Player<'a>, Influences), Failure> {
     let prepared = order.prepared;
     let audit = open_audit(faults, who)?;
+    let telemetry = Telemetry::open(&faults.metrics, runtime)?;
     let signals = Signals::in_background(runtime)?;
     let options = Options {
         background: true,
@@ -154,7 +159,15 @@ fn begin<'a>(
     let mut session = begin_session(&prepared, Needs::ANY, options, faults, global)?;
     let listener = listen(&mut session)?;
     let (sender, wishes) = mpsc::channel(1);
-    let player = Player::begin(session, prepared, faults, order.guard, audit, global)?;
+    let player = Player::begin(
+        session,
+        prepared,
+        faults,
+        order.guard,
+        audit,
+        telemetry,
+        global,
+    )?;
     thread::spawn(move || serve(&listener, &sender));
     let influences = Influences {
         signals,
@@ -259,6 +272,7 @@ fn serve_one(stream: &UnixStream, wishes: &mpsc::Sender<Wish>) -> io::Result<()>
 fn swap(player: &mut Player<'_>, request: Request, who: Who) -> Result<InForce, Failure> {
     let order = Order::new(request)?;
     require_same_place(player, &order)?;
+    require_same_metrics(player, &order)?;
     let audit = match &order.faults.audit {
         Some(_) => open_audit(&order.faults, who)?,
         None => player.audit_mut().in_the_name_of(who)?,
@@ -280,6 +294,17 @@ fn require_same_place(player: &Player<'_>, order: &Order) -> Result<(), Failure>
         Some(record) if record.netns.may_be(&id) && record.ifindex == ifindex => Ok(()),
         _ => Err(Failure::new(Code::Conflict, "another device is held here")),
     }
+}
+
+/// That the metrics stay where they are: the place was made sure of before the first faults came into force.
+fn require_same_metrics(player: &Player<'_>, order: &Order) -> Result<(), Failure> {
+    let wanted = &order.faults.metrics;
+    if *wanted == Metrics::default() || wanted == player.metrics_args() {
+        return Ok(());
+    }
+    let message = "metrics are told where the first `apply` said, or not at all";
+    Err(Failure::new(Code::Conflict, message)
+        .hint("leave `--metrics` and `--metrics-file` away, or start anew with `--replace`"))
 }
 
 fn in_force(player: &Player<'_>, swapped: bool) -> Result<InForce, Failure> {

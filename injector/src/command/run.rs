@@ -10,12 +10,14 @@ mod play;
 mod prepare;
 mod service;
 mod signals;
+mod telemetry;
 mod watch;
 
 pub(super) use self::{
     play::{Influences, Player, Wish},
     prepare::{Chosen, Prepared},
     signals::Signals,
+    telemetry::Telemetry,
 };
 
 use std::{sync::Once, time::Duration};
@@ -80,6 +82,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     guard.require_end(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
     let outputs = Outputs::create(&args.judge)?;
+    let telemetry = Telemetry::open(&faults.metrics, &runtime)?;
     let mut influences = Influences {
         signals: Signals::install(&runtime)?,
         watch,
@@ -88,7 +91,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         wishes: None,
     };
     let session = begin_session(&prepared, needs, options, faults, global)?;
-    let mut player = Player::begin(session, prepared, faults, guard, audit, global)?;
+    let mut player = Player::begin(session, prepared, faults, guard, audit, telemetry, global)?;
     announce(&player, args, ends, global)?;
     service::ready(&faults.interface, player.profile());
     let played = runtime.block_on(async {
@@ -182,6 +185,7 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
             ifindex: session.ifindex(),
             attached: session.attached(),
             protected: &record.protected,
+            metrics: player.metrics(),
         });
     }
     let hooks: Vec<_> = session
@@ -198,6 +202,9 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
         if ends { "" } else { "; Ctrl-C ends them" },
         report::protected(&record.protected),
     ));
+    if let Some(address) = player.metrics() {
+        global.say(format_args!("{device}: metrics: http://{address}/metrics"));
+    }
     Ok(())
 }
 

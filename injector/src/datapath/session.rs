@@ -29,11 +29,14 @@ use crate::plan::{Needs, Plan};
 mod assembly;
 mod confinement;
 mod swap;
+mod totals;
 
 use assembly::Assembly;
 pub use confinement::Ahead;
 pub use swap::Prepared;
 use swap::Swapped;
+use totals::Past;
+pub use totals::Totals;
 
 /// How to begin.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +82,8 @@ pub struct Session {
     former: Range<u32>,
     /// When they ceased to be.
     swapped: Option<Swapped>,
+    /// What the rules before those in force have counted.
+    past: Past,
     control: Control,
     lapse: Lapse,
     counters: Counters,

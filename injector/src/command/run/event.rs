@@ -1,5 +1,7 @@
 //! The lines of a run's JSON stream.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use crate::{
@@ -21,6 +23,9 @@ pub(super) enum Event<'a> {
         attached: &'a [Attached],
         /// What no rule touches.
         protected: &'a [String],
+        /// Where metrics are served.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metrics: Option<SocketAddr>,
     },
     /// A phase is in force.
     Phase {

@@ -163,6 +163,11 @@ impl Phases {
             .unwrap_or_default()
     }
 
+    /// Which phase that is, counting from 1.
+    pub(super) fn step(&self) -> usize {
+        self.turn.phase + 1
+    }
+
     /// The repetition, counting from 1.
     pub(super) fn repetition(&self) -> u64 {
         self.turn.repetition + 1
@@ -173,7 +178,7 @@ impl Phases {
         let mut text = format!(
             "phase {} ({} of {})",
             self.name(),
-            self.turn.phase + 1,
+            self.step(),
             self.plans.len()
         );
         match self.schedule.repeat() {

@@ -1,7 +1,10 @@
 //! The time between the first change and the last: renewing the lease, showing counters, waiting
 //! for an end.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -21,10 +24,11 @@ use super::{
     prepare::{Chosen, Prepared},
     service,
     signals::{Signals, Told},
+    telemetry::Telemetry,
     watch::Watch,
 };
 use crate::{
-    cli::{Faults, Global},
+    cli::{self, Faults, Global},
     command::{guard::Guard, print_json_line},
     datapath::{
         Session,
@@ -35,6 +39,7 @@ use crate::{
     observe::{
         audit::{Audit, Moment, What},
         live::Live,
+        metrics::Status,
         report::{self, Achieved},
     },
     profile::{Expectation, Profile},
@@ -61,6 +66,7 @@ pub(in crate::command) struct Player<'a> {
     /// When the faults end, if that is known.
     ends: Option<Instant>,
     live: Live,
+    telemetry: Telemetry,
 }
 
 /// What changes or ends a run, beside time.
@@ -120,6 +126,7 @@ impl<'a> Player<'a> {
         faults: &'a Faults,
         guard: Guard,
         audit: Audit,
+        telemetry: Telemetry,
         global: &'a Global,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
@@ -136,6 +143,7 @@ impl<'a> Player<'a> {
             started,
             ends,
             live: Live::new(prepared.total, global.quiet || global.json),
+            telemetry,
         };
         player.session.end_in(left(ends))?;
         player.follow(prepared)?;
@@ -146,6 +154,16 @@ impl<'a> Player<'a> {
     /// The session, in which the faults are in force.
     pub(in crate::command) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Where the metrics were to be told.
+    pub(in crate::command) fn metrics_args(&self) -> &cli::Metrics {
+        &self.faults.metrics
+    }
+
+    /// Where the metrics are served.
+    pub(super) fn metrics(&self) -> Option<SocketAddr> {
+        self.telemetry.address()
     }
 
     /// The name of the profile in force.
@@ -167,6 +185,7 @@ impl<'a> Player<'a> {
         Ok(self.session.confine(Ahead {
             reads: influences.watch.is_some(),
             signals: influences.command.is_some(),
+            writes: self.telemetry.directory(),
         })?)
     }
 
@@ -322,7 +341,31 @@ impl<'a> Player<'a> {
         self.live
             .show(self.started.elapsed(), progress.as_deref(), &achieved);
         let evicted = self.look_for_evictions()?;
+        self.publish()?;
         Ok((self.faults.strict && !evicted.is_empty()).then_some(Lost::Parts(evicted)))
+    }
+
+    /// Tells those who watch from elsewhere.
+    fn publish(&mut self) -> Result<(), Failure> {
+        if !self.telemetry.is_wanted() {
+            return Ok(());
+        }
+        let totals = self.session.totals()?;
+        let Some(record) = self.session.record() else {
+            return Ok(());
+        };
+        let published = self.telemetry.publish(&Status {
+            record,
+            sha256: self.sha256.as_deref(),
+            step: self.phases.as_ref().map_or(0, Phases::step),
+            totals: &totals,
+        });
+        if let Err(error) = published {
+            let device = &self.faults.interface;
+            self.live
+                .print(format_args!("{device}: cannot write the metrics: {error}"));
+        }
+        Ok(())
     }
 
     /// Says what others have taken away since the last time, and returns all that is.

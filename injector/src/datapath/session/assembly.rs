@@ -5,7 +5,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use injector_common::abi::XdpMode;
 
-use super::{Options, Session};
+use super::{Options, Past, Session};
 use crate::{
     datapath::{
         Error, Netns, Result, XdpPolicy,
@@ -109,6 +109,7 @@ impl Assembly<'_> {
             slots: needs.slots_of(plan, 0),
             former: 0..0,
             swapped: None,
+            past: Past::default(),
             control,
             lapse: options.lapse,
             counters,

@@ -1,5 +1,7 @@
 //! What a run gives up once its faults are in force.
 
+use std::path::Path;
+
 use landlock::{
     ABI, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
     RulesetError, path_beneath_rules,
@@ -16,11 +18,13 @@ use crate::datapath::{
 
 /// What a run will do beside renewing its lease, swapping its rules and undoing everything.
 #[derive(Clone, Copy, Debug)]
-pub struct Ahead {
+pub struct Ahead<'a> {
     /// Read profiles, which may be another user's.
     pub reads: bool,
     /// Signal a command, which may have become another user's.
     pub signals: bool,
+    /// Write files in this directory.
+    pub writes: Option<&'a Path>,
 }
 
 impl Session {
@@ -30,19 +34,19 @@ impl Session {
     /// # Errors
     ///
     /// Where the kernel refuses, which it has no reason to.
-    pub fn confine(&self, ahead: Ahead) -> Result<()> {
+    pub fn confine(&self, ahead: Ahead<'_>) -> Result<()> {
         let refused = |errno| Error::refused("set no_new_privs", errno);
         prctl::set_no_new_privs().map_err(refused)?;
         // From inside, Landlock refuses to open /proc/PID/ns/net, and a namespace is entered again and
         // again.
         if self.netns == Netns::Current {
             // Where the kernel has no Landlock, or it is switched off, there is none.
-            let _ = write_only_in(&self.written());
+            let _ = write_only_in(&self.written(ahead));
         }
         capability::keep_only(&self.kept(ahead))
     }
 
-    fn kept(&self, ahead: Ahead) -> Vec<Capability> {
+    fn kept(&self, ahead: Ahead<'_>) -> Vec<Capability> {
         let mut kept = vec![Capability::CAP_NET_ADMIN, Capability::CAP_BPF];
         let enters = self.netns != Netns::Current;
         if enters {
@@ -59,16 +63,17 @@ impl Session {
     }
 
     /// Where files are still to be written.
-    fn written(&self) -> Vec<&'static str> {
+    fn written<'a>(&self, ahead: Ahead<'a>) -> Vec<&'a Path> {
         let undo = self.journal.iter().flat_map(|journal| &journal.record.undo);
-        let mut written = vec![journal::DIRECTORY];
+        let mut written = vec![Path::new(journal::DIRECTORY)];
+        written.extend(ahead.writes);
         if undo
             .into_iter()
             .any(|undo| matches!(undo, Undo::RestoreSysctl { .. }))
         {
             // Not deeper: Landlock knows directories by inode, and those below the mount point may
             // get another one at any time.
-            written.push("/proc");
+            written.push(Path::new("/proc"));
         }
         written
     }
@@ -76,7 +81,7 @@ impl Session {
 
 /// Lets the thread write, create and delete in these directories only, where the kernel has Landlock
 /// (Linux 5.13).
-fn write_only_in(directories: &[&str]) -> std::result::Result<(), RulesetError> {
+fn write_only_in(directories: &[&Path]) -> std::result::Result<(), RulesetError> {
     let writing = AccessFs::from_write(ABI::V3);
     let mut ruleset = Ruleset::default()
         .handle_access(writing)?
@@ -114,7 +119,7 @@ mod tests {
         let old = outside.path().join("old");
         fs::write(&old, "old").unwrap();
         let confined = || {
-            write_only_in(&[inside.path().to_str().unwrap()]).unwrap();
+            write_only_in(&[inside.path()]).unwrap();
             fs::write(inside.path().join("file"), "text").unwrap();
             fs::remove_file(inside.path().join("file")).unwrap();
             assert_eq!(fs::read_to_string(&old).unwrap(), "old");

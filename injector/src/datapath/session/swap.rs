@@ -83,6 +83,7 @@ impl Session {
         self.wait_until_decided()?;
         let former = std::mem::take(&mut self.former);
         let former = self.counters.read(former)?;
+        self.past.settle(&former);
         if let Some(swapped) = &mut self.swapped
             && former.in_flight > 0
         {
@@ -117,6 +118,8 @@ impl Session {
             at: Instant::now(),
             uncounted_until: self.swapped.take().and_then(|s| s.uncounted_until),
         });
+        let retired = self.rules().to_vec();
+        self.past.retire(retired);
         self.delay_max = self.delay_max.max(Duration::from_nanos(noted.delay_max_ns));
         self.note_rules(noted)?;
         Ok(flipped)

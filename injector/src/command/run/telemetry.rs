@@ -1,0 +1,101 @@
+//! Telling those who watch from elsewhere what a run counts.
+
+use std::{io, net::SocketAddr, path::Path, time::SystemTime};
+
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+
+use crate::{
+    cli,
+    error::{Code, Failure},
+    observe::metrics::{self, Status, textfile::Textfile},
+};
+
+/// Where it is told.
+pub(in crate::command) struct Telemetry {
+    /// Where the metrics are served.
+    address: Option<SocketAddr>,
+    /// What is served.
+    published: watch::Sender<String>,
+    textfile: Option<Textfile>,
+    /// Whether the file could not be written the last time.
+    fails: bool,
+}
+
+impl Telemetry {
+    /// Listens in the namespace of this process, and creates the file, before anything is touched.
+    pub(in crate::command) fn open(
+        args: &cli::Metrics,
+        runtime: &Runtime,
+    ) -> Result<Self, Failure> {
+        let (published, receiver) = watch::channel(String::new());
+        let mut address = None;
+        if let Some(wanted) = args.address {
+            let listener = listen(wanted, runtime).map_err(|error| {
+                Failure::new(
+                    code_of(&error),
+                    format!("cannot serve metrics at {wanted}: {error}"),
+                )
+                .hint(
+                    "nothing was changed; name an address of this machine, and a port that is free",
+                )
+            })?;
+            address = Some(listener.local_addr()?);
+            runtime.spawn(metrics::serve::serve(listener, receiver));
+        }
+        let create = |path: &std::path::PathBuf| {
+            Textfile::create(path).map_err(|error| {
+                let message = format!("cannot write metrics to {}: {error}", path.display());
+                Failure::new(code_of(&error), message)
+                    .hint("nothing was changed; name a file in a directory that can be written")
+            })
+        };
+        Ok(Self {
+            address,
+            published,
+            textfile: args.file.as_ref().map(create).transpose()?,
+            fails: false,
+        })
+    }
+
+    /// Where the metrics are served.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The directory in which files have to be written.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.textfile.as_ref().map(Textfile::directory)
+    }
+
+    /// Whether anybody wants to know.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.address.is_some() || self.textfile.is_some()
+    }
+
+    /// Tells. Fails where the file cannot be written any more, once until it can be again.
+    pub(super) fn publish(&mut self, status: &Status<'_>) -> io::Result<()> {
+        let text = metrics::encode(status, SystemTime::now());
+        let written = match &self.textfile {
+            Some(file) => file.write(&metrics::classic(&text)),
+            None => Ok(()),
+        };
+        self.published.send_replace(text);
+        let failed_before = std::mem::replace(&mut self.fails, written.is_err());
+        if failed_before { Ok(()) } else { written }
+    }
+}
+
+fn listen(address: SocketAddr, runtime: &Runtime) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let _guard = runtime.enter();
+    TcpListener::from_std(listener)
+}
+
+fn code_of(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Code::Unsupported,
+        io::ErrorKind::AddrInUse => Code::Conflict,
+        _ => Code::Usage,
+    }
+}
