@@ -6,9 +6,9 @@ use clap::Args;
 
 use crate::profile::Expectation;
 
-/// What a run is expected to achieve.
+/// What a run is expected to achieve, and where the results go.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Expectations")]
+#[command(next_help_heading = "Results")]
 pub struct Judge {
     /// Fail with exit code 7 unless this was achieved, such as db.drop=1%±0.3% (or 1%+-0.3%),
     /// db.matched>=1000 or path.unmatched=0; may be given again, and beside `expect` in the profile
@@ -20,4 +20,8 @@ pub struct Judge {
     /// Write the verdicts to this file as JUnit XML, a test case for each expectation
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write all that is known of the run to this file: NAME.html, a page that needs no network and no script, or
+    /// NAME.json
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }

@@ -26,7 +26,7 @@ use self::{
     confirm::Confirm,
     event::Event,
     output::Outputs,
-    play::{Ending, Lost},
+    play::{Ending, Lost, Remains},
     signals::Told,
     watch::Watch,
 };
@@ -82,7 +82,8 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     guard.require_end(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
     let outputs = Outputs::create(&args.judge)?;
-    let telemetry = Telemetry::open(&faults.metrics, &runtime)?;
+    let telemetry =
+        Telemetry::open(&faults.metrics, &runtime)?.recording(args.judge.report.is_some());
     let mut influences = Influences {
         signals: Signals::install(&runtime)?,
         watch,
@@ -108,14 +109,14 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     };
     let reason = ending.reason();
     service::stopping(reason);
-    let (profile, expectations) = (player.profile().to_owned(), player.expectations().to_vec());
-    let achieved = stop(player, reason, &influences.signals, global)?;
-    let verdicts = verdict::judge(&expectations, &achieved);
+    let remains = stop(player, reason, &influences.signals, global)?;
+    let verdicts = verdict::judge(&remains.expect, &remains.achieved);
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
-    report_end(reason, &ending, &achieved, &verdicts, global)?;
+    report_end(reason, &ending, &remains.achieved, &verdicts, global)?;
     outputs.write(&output::Told {
-        profile: &profile,
+        remains: &remains,
         elapsed: Duration::from_millis(ending.elapsed_ms),
+        reason,
         verdicts: &verdicts,
     })?;
     finish(&ending, &verdicts, faults)
@@ -228,7 +229,7 @@ fn stop(
     reason: &str,
     signals: &Signals,
     global: &Global,
-) -> Result<Achieved, Failure> {
+) -> Result<Remains, Failure> {
     let said = Once::new();
     let before = signals.count();
     let quiet = global.quiet || global.json;

@@ -232,7 +232,7 @@ fn delayed(rule: &AchievedRule) -> String {
 }
 
 /// What happened outside the rules; only what did happen.
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     let parts: Vec<_> = [
         ("not matched", path.unmatched),
         ("protected", path.protected),

@@ -1,16 +1,21 @@
 //! Files that tell in the end what a run was like.
 
 use std::{
+    ffi::OsStr,
     fs::File,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
+use nix::sys::utsname;
+
+use super::play::Remains;
 use crate::{
     cli::Judge,
     error::{Code, Failure},
     observe::{
+        document::{self, Document},
         junit::{self, Case, Suite},
         verdict::{self, Verdict},
     },
@@ -19,12 +24,21 @@ use crate::{
 /// All that were asked for.
 pub(super) struct Outputs {
     junit: Option<Output>,
+    report: Option<(Format, Output)>,
+}
+
+/// How the whole report is written.
+#[derive(Clone, Copy)]
+enum Format {
+    Html,
+    Json,
 }
 
 /// What they tell.
 pub(super) struct Told<'a> {
-    pub profile: &'a str,
+    pub remains: &'a Remains,
     pub elapsed: Duration,
+    pub reason: &'a str,
     pub verdicts: &'a [Verdict],
 }
 
@@ -38,8 +52,10 @@ impl Outputs {
     /// Creates them, empty: results of an earlier run are not to be taken for those of one that fails.
     pub(super) fn create(args: &Judge) -> Result<Self, Failure> {
         let create = |path: &Option<PathBuf>| path.as_deref().map(Output::create).transpose();
+        let format = args.report.as_deref().map(Format::of).transpose()?;
         Ok(Self {
             junit: create(&args.junit)?,
+            report: format.zip(create(&args.report)?),
         })
     }
 
@@ -47,7 +63,30 @@ impl Outputs {
         if let Some(file) = self.junit {
             file.write(&junit::xml(&[suite(told)])?)?;
         }
-        Ok(())
+        let (Some((format, file)), Some(document)) = (self.report, document(told)) else {
+            return Ok(());
+        };
+        match format {
+            Format::Html => file.write(&document::html(&document)),
+            Format::Json => {
+                let text = serde_json::to_string_pretty(&document).map_err(io::Error::from)?;
+                file.write(&(text + "\n"))
+            }
+        }
+    }
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        match path.extension().and_then(OsStr::to_str) {
+            Some("html") => Ok(Self::Html),
+            Some("json") => Ok(Self::Json),
+            _ => {
+                let message = format!("`--report {}`: in which format?", path.display());
+                Err(Failure::new(Code::Usage, message)
+                    .hint("end the name with .html, for people, or with .json, for programs"))
+            }
+        }
     }
 }
 
@@ -55,7 +94,7 @@ impl Output {
     fn create(path: &Path) -> Result<Self, Failure> {
         let file = File::create(path).map_err(|error| {
             let code = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => Code::Unsupported,
+                io::ErrorKind::PermissionDenied => Code::Unsupported,
                 _ => Code::Usage,
             };
             Failure::new(code, format!("cannot create {}: {error}", path.display()))
@@ -77,6 +116,8 @@ impl Output {
 
 /// A test case for each expectation, of the length of the run.
 fn suite(told: &Told<'_>) -> Suite {
+    let profile = told.remains.record.as_ref();
+    let profile = profile.map_or("", |record| record.profile.as_str());
     let case = |verdict: &Verdict| Case {
         name: verdict.expectation.clone(),
         time: told.elapsed,
@@ -84,8 +125,34 @@ fn suite(told: &Told<'_>) -> Suite {
             .then(|| format!("achieved: {}", verdict::shown(verdict.achieved))),
     };
     Suite {
-        name: told.profile.to_owned(),
+        name: profile.to_owned(),
         time: told.elapsed,
         cases: told.verdicts.iter().map(case).collect(),
     }
+}
+
+/// All that is known, where it was to be kept.
+fn document<'a>(told: &Told<'a>) -> Option<Document<'a>> {
+    let remains = told.remains;
+    let record = remains.record.as_ref()?;
+    let kernel = utsname::uname().ok()?;
+    let words = [kernel.sysname(), kernel.release(), kernel.machine()];
+    let started = UNIX_EPOCH + Duration::from_secs(record.started);
+    Some(Document {
+        schema: document::SCHEMA,
+        profile: &record.profile,
+        sha256: remains.sha256.as_deref(),
+        seed: record.seed,
+        device: &record.device,
+        attached: &record.attached,
+        protected: &record.protected,
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: words.map(OsStr::to_string_lossy).join(" "),
+        started: humantime::format_rfc3339_seconds(started).to_string(),
+        elapsed_ms: told.elapsed.as_millis() as u64,
+        reason: told.reason,
+        achieved: &remains.achieved,
+        expectations: told.verdicts,
+        course: remains.course.as_ref()?,
+    })
 }

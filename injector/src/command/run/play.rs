@@ -33,11 +33,13 @@ use crate::{
     datapath::{
         Session,
         eviction::{self, Part},
+        journal::Record,
         session::{Ahead, Last},
     },
     error::Failure,
     observe::{
         audit::{Audit, Moment, What},
+        document::Course,
         live::Live,
         metrics::Status,
         report::{self, Achieved},
@@ -101,6 +103,20 @@ pub(in crate::command) struct Ending {
     pub lost: Option<Lost>,
     pub unconfirmed: bool,
     pub command_status: Option<u8>,
+}
+
+/// What is left of a run.
+pub(in crate::command) struct Remains {
+    /// What all rules have achieved.
+    pub achieved: Achieved,
+    /// What was in force at the end, and where.
+    pub record: Option<Record>,
+    /// Its text, hashed.
+    pub sha256: Option<String>,
+    /// What was expected of it.
+    pub expect: Vec<Expectation>,
+    /// What has happened, if that was wanted.
+    pub course: Option<Course>,
 }
 
 impl Ending {
@@ -169,11 +185,6 @@ impl<'a> Player<'a> {
     /// The name of the profile in force.
     pub(super) fn profile(&self) -> &str {
         self.session.record().map_or("", |record| &record.profile)
-    }
-
-    /// What is expected of the profile in force.
-    pub(super) fn expectations(&self) -> &[Expectation] {
-        &self.expect
     }
 
     /// Gives up what is not needed any more: not before a command has its user's privileges, and not where
@@ -246,23 +257,31 @@ impl<'a> Player<'a> {
             }
         }
         self.live.finish();
+        self.publish()?;
         ending.elapsed_ms = self.elapsed_ms();
         Ok(ending)
     }
 
     /// Ends the faults, and undoes everything. `patience` is asked whether to wait for packets that are
-    /// held. Returns what all rules have achieved.
+    /// held.
     pub(in crate::command) fn stop(
         mut self,
         reason: &str,
         patience: impl Fn(u64) -> bool + Sync,
-    ) -> Result<Achieved, Failure> {
+    ) -> Result<Remains, Failure> {
         self.log(Moment::Stop, Some(reason));
         let rules = self.session.rules().to_vec();
+        let record = self.session.record().cloned();
         let last: Last = self.session.stop(patience)?;
-        Ok(match self.phases {
-            Some(phases) => phases.achieved(&last),
-            None => Achieved::of_ended(&rules, &last.in_force),
+        Ok(Remains {
+            achieved: match self.phases {
+                Some(phases) => phases.achieved(&last),
+                None => Achieved::of_ended(&rules, &last.in_force),
+            },
+            record,
+            sha256: self.sha256,
+            expect: self.expect,
+            course: self.telemetry.into_course(),
         })
     }
 
@@ -354,12 +373,15 @@ impl<'a> Player<'a> {
         let Some(record) = self.session.record() else {
             return Ok(());
         };
-        let published = self.telemetry.publish(&Status {
-            record,
-            sha256: self.sha256.as_deref(),
-            step: self.phases.as_ref().map_or(0, Phases::step),
-            totals: &totals,
-        });
+        let published = self.telemetry.publish(
+            self.started.elapsed(),
+            &Status {
+                record,
+                sha256: self.sha256.as_deref(),
+                step: self.phases.as_ref().map_or(0, Phases::step),
+                totals: &totals,
+            },
+        );
         if let Err(error) = published {
             let device = &self.faults.interface;
             self.live
@@ -402,10 +424,12 @@ impl<'a> Player<'a> {
     }
 
     /// Says which phase has begun.
-    fn say_phase(&self, late: Duration) -> Result<(), Failure> {
+    fn say_phase(&mut self, late: Duration) -> Result<(), Failure> {
         let Some(phases) = &self.phases else {
             return Ok(());
         };
+        self.telemetry
+            .phase(self.started.elapsed(), phases.name(), phases.repetition());
         if self.global.json {
             return print_json_line(&Event::Phase {
                 elapsed_ms: self.elapsed_ms(),

@@ -1,17 +1,27 @@
-//! Telling those who watch from elsewhere what a run counts.
+//! Keeping what a run counts, and telling those who watch from elsewhere.
 
-use std::{io, net::SocketAddr, path::Path, time::SystemTime};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 use crate::{
     cli,
     error::{Code, Failure},
-    observe::metrics::{self, Status, textfile::Textfile},
+    observe::{
+        document::Course,
+        metrics::{self, Status, textfile::Textfile},
+    },
 };
 
-/// Where it is told.
+/// Where it is kept, and told.
 pub(in crate::command) struct Telemetry {
+    /// What happens, if somebody wants to have it in the end.
+    course: Option<Course>,
     /// Where the metrics are served.
     address: Option<SocketAddr>,
     /// What is served.
@@ -42,7 +52,7 @@ impl Telemetry {
             address = Some(listener.local_addr()?);
             runtime.spawn(metrics::serve::serve(listener, receiver));
         }
-        let create = |path: &std::path::PathBuf| {
+        let create = |path: &PathBuf| {
             Textfile::create(path).map_err(|error| {
                 let message = format!("cannot write metrics to {}: {error}", path.display());
                 Failure::new(code_of(&error), message)
@@ -50,11 +60,30 @@ impl Telemetry {
             })
         };
         Ok(Self {
+            course: None,
             address,
             published,
             textfile: args.file.as_ref().map(create).transpose()?,
             fails: false,
         })
+    }
+
+    /// Keeps what happens, too.
+    pub(super) fn recording(self, wanted: bool) -> Self {
+        let course = wanted.then(Course::default);
+        Self { course, ..self }
+    }
+
+    /// What has happened.
+    pub(super) fn into_course(self) -> Option<Course> {
+        self.course
+    }
+
+    /// A phase has begun.
+    pub(super) fn phase(&mut self, at: Duration, phase: &str, repetition: u64) {
+        if let Some(course) = &mut self.course {
+            course.phase(at, phase, repetition);
+        }
     }
 
     /// Where the metrics are served.
@@ -69,11 +98,14 @@ impl Telemetry {
 
     /// Whether anybody wants to know.
     pub(super) fn is_wanted(&self) -> bool {
-        self.address.is_some() || self.textfile.is_some()
+        self.course.is_some() || self.address.is_some() || self.textfile.is_some()
     }
 
-    /// Tells. Fails where the file cannot be written any more, once until it can be again.
-    pub(super) fn publish(&mut self, status: &Status<'_>) -> io::Result<()> {
+    /// Keeps and tells. Fails where the file cannot be written any more, once until it can be again.
+    pub(super) fn publish(&mut self, at: Duration, status: &Status<'_>) -> io::Result<()> {
+        if let Some(course) = &mut self.course {
+            course.sample(at, status.totals);
+        }
         let text = metrics::encode(status, SystemTime::now());
         let written = match &self.textfile {
             Some(file) => file.write(&metrics::classic(&text)),
