@@ -89,22 +89,21 @@ fn phases_are_judged_together_or_one_by_one() {
     const PHASES: &str = "
 name: outages
 seed: 1
-repeat: 2
 phases:
-  - {name: good, for: 1s, rules: [{name: udp, match: {protocol: udp}, drop: 0%}]}
-  - {name: outage, for: 1s, rules: [{name: udp, match: {protocol: udp}, drop: 100%}]}
+  - {name: good, for: 2s, rules: [{name: udp, match: {protocol: udp}, drop: 0%}]}
+  - {name: outage, for: 2s, rules: [{name: udp, match: {protocol: udp}, drop: 100%}]}
 ";
     let lab = Lab::new();
-    let args = ["good/udp.drop=0%", "outage/udp.drop=100%", "udp.matched=80"];
+    let args = ["good/udp.drop=0%", "outage/udp.drop=100%", "udp.matched=40"];
     let run = Injector::start_with(&lab.a, PHASES, &args.map(|e| ["--expect", e]).concat());
-    for _ in 0..4 {
+    for _ in 0..2 {
         run.phase();
         Flow::new(20).send(&lab.a, &lab.b);
     }
     let end = run.wait();
     assert_eq!(end.code(), 0, "{:?}", end.ended);
     let [good, outage] = [Some(0.0), Some(1.0)];
-    let expected = [(args[0], good), (args[1], outage), (args[2], Some(80.0))];
+    let expected = [(args[0], good), (args[1], outage), (args[2], Some(40.0))];
     assert_eq!(
         verdicts(&end),
         expected.map(|(e, achieved)| verdict(e, achieved, true))

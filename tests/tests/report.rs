@@ -9,8 +9,8 @@ const PHASES: &str = "
 name: outages
 seed: 1
 phases:
-  - {name: good, for: 1500ms, rules: [{name: udp, match: {protocol: udp}, drop: 0%}]}
-  - {name: outage, for: 1500ms, rules: [{name: udp, match: {protocol: udp}, drop: 100%}]}
+  - {name: good, for: 2s, rules: [{name: udp, match: {protocol: udp}, drop: 0%}]}
+  - {name: outage, for: 2s, rules: [{name: udp, match: {protocol: udp}, drop: 100%}]}
 expect: [udp.matched=40, outage/udp.drop=100%, good/udp.dropped>0]
 ";
 

@@ -113,7 +113,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let verdicts = verdict::judge(&remains.expect, &remains.achieved);
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
     report_end(reason, &ending, &remains.achieved, &verdicts, global)?;
-    outputs.write(&output::Told {
+    outputs.write(&output::Results {
         remains: &remains,
         elapsed: Duration::from_millis(ending.elapsed_ms),
         reason,

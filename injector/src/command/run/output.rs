@@ -35,7 +35,7 @@ enum Format {
 }
 
 /// What they tell.
-pub(super) struct Told<'a> {
+pub(super) struct Results<'a> {
     pub remains: &'a Remains,
     pub elapsed: Duration,
     pub reason: &'a str,
@@ -59,11 +59,11 @@ impl Outputs {
         })
     }
 
-    pub(super) fn write(self, told: &Told<'_>) -> Result<(), Failure> {
+    pub(super) fn write(self, results: &Results<'_>) -> Result<(), Failure> {
         if let Some(file) = self.junit {
-            file.write(&junit::xml(&[suite(told)])?)?;
+            file.write(&junit::xml(&[suite(results)])?)?;
         }
-        let (Some((format, file)), Some(document)) = (self.report, document(told)) else {
+        let (Some((format, file)), Some(document)) = (self.report, document(results)) else {
             return Ok(());
         };
         match format {
@@ -115,25 +115,25 @@ impl Output {
 }
 
 /// A test case for each expectation, of the length of the run.
-fn suite(told: &Told<'_>) -> Suite {
-    let profile = told.remains.record.as_ref();
+fn suite(results: &Results<'_>) -> Suite {
+    let profile = results.remains.record.as_ref();
     let profile = profile.map_or("", |record| record.profile.as_str());
     let case = |verdict: &Verdict| Case {
         name: verdict.expectation.clone(),
-        time: told.elapsed,
+        time: results.elapsed,
         failure: (!verdict.passed)
             .then(|| format!("achieved: {}", verdict::shown(verdict.achieved))),
     };
     Suite {
         name: profile.to_owned(),
-        time: told.elapsed,
-        cases: told.verdicts.iter().map(case).collect(),
+        time: results.elapsed,
+        cases: results.verdicts.iter().map(case).collect(),
     }
 }
 
 /// All that is known, where it was to be kept.
-fn document<'a>(told: &Told<'a>) -> Option<Document<'a>> {
-    let remains = told.remains;
+fn document<'a>(results: &Results<'a>) -> Option<Document<'a>> {
+    let remains = results.remains;
     let record = remains.record.as_ref()?;
     let kernel = utsname::uname().ok()?;
     let words = [kernel.sysname(), kernel.release(), kernel.machine()];
@@ -149,10 +149,10 @@ fn document<'a>(told: &Told<'a>) -> Option<Document<'a>> {
         version: env!("CARGO_PKG_VERSION"),
         kernel: words.map(OsStr::to_string_lossy).join(" "),
         started: humantime::format_rfc3339_seconds(started).to_string(),
-        elapsed_ms: told.elapsed.as_millis() as u64,
-        reason: told.reason,
+        elapsed_ms: results.elapsed.as_millis() as u64,
+        reason: results.reason,
         achieved: &remains.achieved,
-        expectations: told.verdicts,
+        expectations: results.verdicts,
         course: remains.course.as_ref()?,
     })
 }

@@ -2,9 +2,13 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+use nix::libc;
 
 /// A file that is replaced as a whole, so that nobody reads a half of it. It goes with the run, so that nobody
 /// takes its last state for the present one; after a SIGKILL the heartbeat tells.
@@ -39,7 +43,14 @@ impl Textfile {
     ///
     /// Where it cannot be written.
     pub fn write(&self, text: &str) -> io::Result<()> {
-        fs::write(&self.temporary, text)?;
+        // In a directory that others can write in, the name may be a link of theirs.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&self.temporary)?;
+        file.write_all(text.as_bytes())?;
         fs::rename(&self.temporary, &self.path)
     }
 
