@@ -87,6 +87,9 @@ impl Segment<'_> {
     #[inline(always)]
     fn carry_out(mut self, checksums: Checksums) -> Option<Context> {
         let (skb, slot, spec) = (self.skb, self.rule.slot, self.rule.spec);
+        if self.split.block.is_touched(self.n % LANES) {
+            record::hit(slot, self.n, 1);
+        }
         if self.is_lost() {
             record::leave(self.context.rule(), 1);
             return None;
@@ -188,8 +191,13 @@ impl Segment<'_> {
     #[inline(always)]
     fn send_at(&self, departure_ns: u64) -> Context {
         let held = globals::has_fq() && departure_ns > self.split.now_ns;
+        let Rule { slot, spec } = self.rule;
         if held {
-            record::hold(self.rule.slot, departure_ns);
+            record::hold(slot, departure_ns);
+        }
+        if spec.delays() || spec.paces() {
+            let delay_us = departure_ns.saturating_sub(self.split.due_ns) / 1000;
+            record::rule(slot, |counters| counters.delay_us.add(delay_us, 1));
         }
         self.skb.carry_ns(departure_ns);
         let context = self.context.decided(held);

@@ -92,9 +92,11 @@ extern "C" fn divert_packet(ctx: *mut __sk_buff, slot: u32, direction: u32) -> i
         return matched.follow();
     }
     let bytes = u64::from(skb.len());
+    let wire_bytes = skb.wire_bytes(matched.packets);
     record::rule(slot, |counters| {
         counters.matched += matched.packets;
         counters.bytes += bytes;
+        counters.size.add(wire_bytes, matched.packets);
     });
     if spec.flags & flags::EXEMPT != 0 {
         return PASS;
@@ -169,6 +171,13 @@ struct Departure {
     held: bool,
 }
 
+impl Departure {
+    #[inline(always)]
+    fn delay_us(&self) -> u64 {
+        self.time_ns.saturating_sub(self.due_ns) / 1000
+    }
+}
+
 /// Super-packets that take longer than this for a bottleneck pass it packet by packet.
 const WHOLE_MAX_NS: u64 = 250_000;
 
@@ -187,6 +196,7 @@ impl Matched<'_> {
             return self.fail_open();
         };
         if forecast.dropped == self.packets && !self.marks() {
+            record::hit(slot, taken.first, self.packets);
             return self.drop_all();
         }
         let departure = self.departure(drawn, forecast);
@@ -302,6 +312,7 @@ impl Matched<'_> {
             if delays {
                 counters.delayed += self.packets;
             }
+            counters.delay_us.add(departure.delay_us(), self.packets);
         })
     }
 

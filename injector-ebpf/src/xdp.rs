@@ -41,6 +41,7 @@ fn is_dropped(ctx: &XdpContext) -> Option<bool> {
     record::rule(slot, |counters| {
         counters.matched += 1;
         counters.bytes += frame_len as u64;
+        counters.size.add(frame_len as u64, 1);
         counters.dropped += u64::from(dropped);
     });
     Some(dropped)
@@ -58,7 +59,11 @@ fn is_hit(slot: u32, spec: &FaultSpec) -> Option<bool> {
     }
     let block = foresee::scratch(AT_FIRST)?;
     // SAFETY: as `scratch` says.
-    Some(unsafe { &*block }.is_hit(fault::DROP, taken.first % LANES))
+    let is_hit = unsafe { &*block }.is_hit(fault::DROP, taken.first % LANES);
+    if is_hit {
+        record::hit(slot, taken.first, 1);
+    }
+    Some(is_hit)
 }
 
 #[inline(always)]

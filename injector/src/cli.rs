@@ -123,6 +123,10 @@ pub struct Run {
     /// Print the plan, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Show at the end, for each rule, how its delays, the sizes of its packets and the gaps between those
+    /// that were hit are distributed
+    #[arg(long)]
+    pub histograms: bool,
     /// Ask on the terminal whether the faults may stay, and end them unless Enter is pressed within
     /// this time
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
@@ -320,6 +324,10 @@ pub struct Status {
     /// Only this interface
     #[arg(long, short, value_name = "DEV")]
     pub interface: Option<String>,
+    /// Show also, for each rule, how its delays, the sizes of its packets and the gaps between those that
+    /// were hit are distributed
+    #[arg(long)]
+    pub histograms: bool,
 }
 
 /// End runs, and undo what killed ones left

@@ -140,6 +140,37 @@ pub struct Rule {
     pub marked: u64,
     /// Packets dropped because the rate's queue was full.
     pub overlimit: u64,
+    /// How long the packets were.
+    #[serde(default)]
+    pub size: Histogram,
+    /// For how long they were delayed.
+    #[serde(default)]
+    pub delay_us: Histogram,
+    /// How far those that were hit lay apart.
+    #[serde(default)]
+    pub gap: Histogram,
+}
+
+/// How often values lay in ranges that double.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Histogram(Vec<Bucket>);
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+struct Bucket {
+    min: u64,
+    #[serde(default)]
+    max: Option<u64>,
+    count: u64,
+}
+
+impl Histogram {
+    /// The ranges that have values: from, to, how many.
+    pub fn counts(&self) -> Vec<(u64, u64, u64)> {
+        let buckets = self.0.iter().filter(|bucket| bucket.count != 0);
+        let counts =
+            buckets.map(|bucket| (bucket.min, bucket.max.unwrap_or(u64::MAX), bucket.count));
+        counts.collect()
+    }
 }
 
 /// What happened outside the rules.

@@ -101,7 +101,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     service::stopping(reason);
     let achieved = stop(player, reason, &influences.signals, global)?;
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
-    report_end(reason, &ending, &achieved, global)?;
+    report_end(reason, &ending, &achieved, args.histograms, global)?;
     finish(&ending, faults)
 }
 
@@ -229,6 +229,7 @@ fn report_end(
     reason: &'static str,
     ending: &Ending,
     achieved: &Achieved,
+    histograms: bool,
     global: &Global,
 ) -> Result<(), Failure> {
     if global.json {
@@ -242,6 +243,9 @@ fn report_end(
     global.say(format_args!("ended after {elapsed}: {reason}"));
     if !global.quiet {
         eprint!("{}", report::text(achieved));
+    }
+    if histograms {
+        eprint!("{}", report::histograms(achieved));
     }
     Ok(())
 }

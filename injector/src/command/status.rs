@@ -95,6 +95,7 @@ pub(super) fn status(args: &Status, global: &Global) -> Outcome {
     if runs.is_empty() {
         return print("no runs\n");
     }
+    let text = |run| text(run, args.histograms);
     print(&runs.iter().map(text).collect::<String>())
 }
 
@@ -150,7 +151,7 @@ fn read(maps: RunMaps, record: &Record) -> datapath::Result<(Achieved, Term)> {
     Ok((Achieved::new(&record.rules, &snapshot), term))
 }
 
-fn text(run: &Run) -> String {
+fn text(run: &Run, histograms: bool) -> String {
     let phase = run.phase.as_ref().map(|phase| format!(", phase {phase}"));
     let mut text = format!(
         "{}: profile {}{}, seed {}, pid {} ({})\n",
@@ -171,6 +172,9 @@ fn text(run: &Run) -> String {
     let _ = writeln!(text, "  protected: {}", report::protected(&run.protected));
     if let Some(achieved) = &run.achieved {
         text += &report::text(achieved);
+        if histograms {
+            text += &report::histograms(achieved);
+        }
     }
     text
 }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::format::{count, duration, percent, table};
+use super::{
+    format::{count, duration, percent, table},
+    histogram::Histogram,
+};
 use crate::{
     datapath::{counters::Snapshot, journal::RecordedRule},
     plan::{Asked, Hook},
@@ -70,6 +73,15 @@ pub struct AchievedRule {
     pub overlimit: u64,
     /// What was asked.
     pub asked: Asked,
+    /// Bytes of the packets, link-layer header included.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub size: Histogram,
+    /// For how long they were delayed, in µs.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub delay_us: Histogram,
+    /// How many packets later than the one before each that was hit came: 1 is the very next.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub gap: Histogram,
 }
 
 impl Achieved {
@@ -100,6 +112,9 @@ impl Achieved {
                 marked: counters.marked,
                 overlimit: counters.overlimit,
                 asked: rule.asked,
+                size: (&counters.size).into(),
+                delay_us: (&counters.delay_us).into(),
+                gap: (&counters.gap).into(),
             });
         Self {
             rules: rules.collect(),
@@ -182,6 +197,35 @@ pub fn text(achieved: &Achieved) -> String {
         row
     });
     table(&header, rows.collect()) + &path(&achieved.path)
+}
+
+/// The histograms of each rule.
+pub fn histograms(achieved: &Achieved) -> String {
+    type Kind = (
+        &'static str,
+        fn(&AchievedRule) -> &Histogram,
+        fn(u64) -> String,
+    );
+    const KINDS: [Kind; 3] = [
+        (
+            "delay",
+            |rule| &rule.delay_us,
+            |us| duration(us.saturating_mul(1000)),
+        ),
+        ("size in bytes", |rule| &rule.size, count),
+        ("packets from hit to hit", |rule| &rule.gap, count),
+    ];
+    let mut text = String::new();
+    for rule in &achieved.rules {
+        for (what, histogram, value) in KINDS {
+            let histogram = histogram(rule);
+            if !histogram.is_empty() {
+                let title = format!("{} {}: {what}", rule.rule, rule.direction);
+                text += &histogram.text(&title, value);
+            }
+        }
+    }
+    text
 }
 
 /// `98 (0.98% of 1%)`: counted, achieved, asked.
