@@ -11,8 +11,12 @@ use crate::{
 };
 
 mod remote;
+mod trace;
 
-pub use remote::Remote;
+pub use self::{
+    remote::Remote,
+    trace::{Fault, Trace},
+};
 
 /// Packet-level network faults for Linux, in eBPF, with no proxy
 ///
@@ -90,6 +94,8 @@ pub enum Command {
     Predict(Predict),
     /// Show the runs on this machine, with their counters
     Status(Status),
+    /// Show the packets to which something happens, one by one
+    Trace(Trace),
     /// End runs, and undo what killed ones left
     Clear(Clear),
     /// Find out whether this machine can do it, and what to do where it cannot

@@ -13,7 +13,9 @@ mod predict;
 mod profiles;
 mod quick;
 mod run;
+mod signals;
 mod status;
+mod trace;
 
 use std::{
     fs::File,
@@ -46,6 +48,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Plan(args) => plan::plan(&args, &global),
         Command::Predict(args) => predict::predict(&args, &global),
         Command::Status(args) => status::status(&args, &global),
+        Command::Trace(args) => trace::trace(&args, &global),
         Command::Clear(args) => clear::clear(&args, &global),
         Command::Doctor(args) => doctor::doctor(&args, &global),
         Command::Demo(args) => demo::demo(&args, &global),

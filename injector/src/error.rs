@@ -95,6 +95,7 @@ impl From<datapath::Error> for Failure {
         let code = match &error {
             Error::NoDevice { .. } | Error::NoNetns { .. } => Code::Conflict,
             Error::Busy { .. }
+            | Error::Traced { .. }
             | Error::ForeignXdp { .. }
             | Error::UnknownRecord { .. }
             | Error::Unprepared { .. } => Code::Conflict,

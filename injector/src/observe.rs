@@ -4,4 +4,6 @@ pub mod audit;
 pub mod format;
 pub mod histogram;
 pub mod live;
+pub mod pcapng;
 pub mod report;
+pub mod trace;

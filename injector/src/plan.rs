@@ -28,6 +28,7 @@ use thiserror::Error;
 
 pub use self::{
     asked::Asked,
+    matching::entries as match_entries,
     models::{Models, Places},
     needs::Needs,
     protection::{Connection, Protection},

@@ -78,7 +78,8 @@ rules: [{name: datagrams, match: {protocol: udp}, drop: 1%}, {name: stream, matc
         .filter(|(low, ..)| *low == 1024)
         .map(|(.., n)| n)
         .sum();
-    assert!(full >= 2_000_000 / 1448, "{stream:?}");
+    // Those at the end of a super-packet are shorter.
+    assert!(10 * full >= 9 * (2_000_000 / 1448), "{stream:?}");
     assert_eq!(
         stream.size.counts().iter().map(|(.., n)| n).sum::<u64>(),
         stream.matched

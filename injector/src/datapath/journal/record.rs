@@ -5,7 +5,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    datapath::{Error, counters::MapIds, eviction::Part, netns::NetnsId, undo::Undo},
+    datapath::{
+        Error, counters::MapIds, eviction::Part, netns::NetnsId, trace::TraceIds, undo::Undo,
+    },
     plan::{Asked, Hook, PlannedRule},
 };
 
@@ -84,6 +86,8 @@ pub struct RunMaps {
     pub counters: MapIds,
     /// The one by which the loader talks to the programs.
     pub control: u32,
+    /// Those by which they tell of packets.
+    pub trace: TraceIds,
 }
 
 /// A phase that is to come.
