@@ -9,7 +9,7 @@ use injector_tests::{
 use nix::sys::signal::Signal;
 use pcap_file::pcapng::{Block, PcapNgReader, blocks::enhanced_packet::EnhancedPacketOption};
 
-const COUNT: u64 = 2000;
+const COUNT: u64 = 1000;
 
 /// A few at a time, so that emulated processors keep up.
 fn flow() -> Flow {
@@ -213,7 +213,7 @@ fn a_capture_has_corrupted_packets_as_they_were_and_as_they_are() {
     }
     assert_eq!(dropped, oracle.dropped(COUNT).len());
     let corrupted = oracle.corrupted(COUNT);
-    assert!(corrupted.len() > 100);
+    assert!(corrupted.len() > 50);
     assert_eq!(
         after
             .keys()
