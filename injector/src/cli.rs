@@ -11,8 +11,10 @@ use crate::{
 };
 
 mod remote;
+mod scenario;
 
 pub use remote::Remote;
+pub use scenario::Scenario;
 
 /// Packet-level network faults for Linux, in eBPF, with no proxy
 ///
@@ -38,7 +40,8 @@ Examples:
   injector doctor -i eth0                               can this machine do it?
 
 Exit codes: 0 ok, 1 bug, 2 usage, 3 profile invalid, 4 not permitted or not supported,
-5 conflict or target gone, 6 refused by the kernel and rolled back, 130 after Ctrl-C";
+5 conflict or target gone, 6 refused by the kernel and rolled back, 7 an expectation was not met,
+130 after Ctrl-C";
 
 /// What applies to every command.
 #[derive(Clone, Debug, Args)]
@@ -82,6 +85,11 @@ pub enum Command {
     /// Hold faults for `apply`
     #[command(hide = true)]
     Hold,
+    /// Play scenarios: real software over bad networks, step by step
+    Scenario(Scenario),
+    /// Play one scenario for `scenario`
+    #[command(hide = true)]
+    Stage,
     /// Validate profiles, without privileges
     Check(Check),
     /// Show what `run` would do, without doing it

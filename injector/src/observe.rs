@@ -2,5 +2,6 @@
 
 pub mod audit;
 pub mod format;
+pub mod junit;
 pub mod live;
 pub mod report;

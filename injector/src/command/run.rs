@@ -11,9 +11,10 @@ mod signals;
 mod watch;
 
 pub(super) use self::{
+    child::status_code,
     play::{Influences, Player, Wish},
     prepare::{Chosen, Prepared},
-    signals::Signals,
+    signals::{Signals, Told},
 };
 
 use std::sync::Once;
@@ -22,7 +23,6 @@ use self::{
     confirm::Confirm,
     event::Event,
     play::{Ending, Lost},
-    signals::Told,
     watch::Watch,
 };
 use super::{Outcome, guard::Guard, plan, print_json_line};

@@ -165,6 +165,8 @@ impl Vocabulary for RawMatch {
 }
 
 /// Reads an optional key that is there; left empty, it is refused and not taken for absent.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
 }
