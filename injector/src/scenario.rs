@@ -207,8 +207,23 @@ impl Scenario {
 }
 
 impl Step {
-    /// The step in a few words.
+    /// The step in a line.
     pub fn title(&self, scenario: &Scenario) -> String {
+        /// Most characters of it.
+        const CHARS_MAX: usize = 100;
+        let title = self.in_words(scenario);
+        let mut shown: String = title
+            .chars()
+            .take_while(|c| *c != '\n')
+            .take(CHARS_MAX)
+            .collect();
+        if shown.len() < title.trim_end().len() {
+            shown += " …";
+        }
+        shown
+    }
+
+    fn in_words(&self, scenario: &Scenario) -> String {
         let on = |host: usize| &scenario.hosts[host];
         match &self.action {
             Action::Start { name, command, .. } => {

@@ -14,7 +14,7 @@ pub(super) use self::{
     child::status_code,
     play::{Influences, Player, Wish},
     prepare::{Chosen, Prepared},
-    signals::{Signals, Told},
+    signals::Signals,
 };
 
 use std::sync::Once;
@@ -23,6 +23,7 @@ use self::{
     confirm::Confirm,
     event::Event,
     play::{Ending, Lost},
+    signals::Told,
     watch::Watch,
 };
 use super::{Outcome, guard::Guard, plan, print_json_line};

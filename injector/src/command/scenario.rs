@@ -13,7 +13,7 @@ mod world;
 
 use std::{
     num::NonZeroUsize,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -26,10 +26,7 @@ use self::{
     event::{Event, Request, Standing},
     world::{Stages, World},
 };
-use super::{
-    Outcome, draw_seed, invalid_profile, print,
-    run::{Signals, Told},
-};
+use super::{Outcome, draw_seed, invalid_profile, print, run::Signals};
 use crate::{
     cli::{self, Global},
     error::{Code, Failure},
@@ -54,6 +51,8 @@ struct Play<'a> {
     stages: Stages,
     /// Which one is next.
     next: AtomicUsize,
+    /// Whether all is to end.
+    is_told: AtomicBool,
     is_rootless: bool,
 }
 
@@ -86,13 +85,13 @@ pub(super) fn scenario(args: &cli::Scenario, global: &Global) -> Outcome {
         entries: &entries,
         stages: Stages::default(),
         next: AtomicUsize::new(0),
+        is_told: AtomicBool::new(false),
         is_rootless,
     };
     let jobs = args
         .jobs
         .min(NonZeroUsize::new(entries.len()).unwrap_or(NonZeroUsize::MIN));
     let (sender, mut receiver) = mpsc::unbounded_channel();
-    let mut told = None;
     let mut played = Vec::new();
     thread::scope(|scope| {
         for _ in 0..jobs.get() {
@@ -107,10 +106,8 @@ pub(super) fn scenario(args: &cli::Scenario, global: &Global) -> Outcome {
                         Some(one) => played.push(one),
                         None => break,
                     },
-                    signal = signals.told(), if told.is_none() => {
-                        told = Some(signal);
-                        // None begins any more.
-                        play.next.store(entries.len(), Ordering::Relaxed);
+                    _ = signals.told(), if !play.is_told() => {
+                        play.is_told.store(true, Ordering::Relaxed);
                         play.stages.end();
                     }
                 }
@@ -119,7 +116,7 @@ pub(super) fn scenario(args: &cli::Scenario, global: &Global) -> Outcome {
     });
     played.sort_by_key(|(index, _)| *index);
     let played: Vec<_> = played.into_iter().map(|(_, played)| played).collect();
-    finish(&played, told, args, global)
+    finish(&played, args, global)
 }
 
 /// Reads all files, and reports all that are invalid.
@@ -170,7 +167,7 @@ fn read(args: &cli::Scenario, global: &Global) -> Result<Vec<Entry>, Failure> {
 }
 
 /// Says how it all ended, and writes the report.
-fn finish(played: &[Played], told: Option<Told>, args: &cli::Scenario, global: &Global) -> Outcome {
+fn finish(played: &[Played], args: &cli::Scenario, global: &Global) -> Outcome {
     if let Some(path) = &args.junit {
         let suites: Vec<_> = played.iter().map(|played| played.suite.clone()).collect();
         junit::write(path, &suites).map_err(|error| {
@@ -182,9 +179,6 @@ fn finish(played: &[Played], told: Option<Told>, args: &cli::Scenario, global: &
     if !global.json && played.len() > 1 {
         let passed = played.len() - failed;
         print(&format!("{passed} passed, {failed} failed\n"))?;
-    }
-    if told == Some(Told::Interrupted) && !args.keep {
-        return Ok(Code::Interrupted as u8);
     }
     // That one could not be played says more than that another did not do what was expected.
     let codes = || {
@@ -198,11 +192,17 @@ fn finish(played: &[Played], told: Option<Told>, args: &cli::Scenario, global: &
 }
 
 impl Play<'_> {
+    /// Whether all is to end: by Ctrl-C, SIGTERM or SIGHUP.
+    fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Relaxed)
+    }
+
     /// Plays one scenario after the other, while there are any.
     fn work(&self, sender: &mpsc::UnboundedSender<(usize, Played)>) {
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(entry) = self.entries.get(index) else {
+            let entry = self.entries.get(index).filter(|_| !self.is_told());
+            let Some(entry) = entry else {
                 return;
             };
             // On a thread of its own: where a stage was begun, no other can be.
@@ -287,9 +287,11 @@ impl<'a> Course<'a> {
                 Event::Ended { .. } => self.has_ended = true,
             }
         }
-        match self.has_ended {
-            true => Ok(()),
-            false => Err(Failure::new(Code::Unexpected, "it ended before its time")),
+        match (self.has_ended, self.play.is_told()) {
+            (true, _) => Ok(()),
+            // What was cut short has not passed, whoever did it.
+            (false, true) => Err(Failure::new(Code::Interrupted, "interrupted")),
+            (false, false) => Err(Failure::new(Code::Unexpected, "it ended before its time")),
         }
     }
 

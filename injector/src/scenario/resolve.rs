@@ -383,7 +383,7 @@ impl Cast<'_, '_> {
                     name,
                     profile,
                     source.text().to_owned(),
-                    source.directory().to_owned(),
+                    there.join(source.directory()),
                 )
             }
             RawFaults::Inline(inline) => {

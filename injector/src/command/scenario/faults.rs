@@ -103,7 +103,7 @@ pub(super) fn stop(place: Place, processes: &mut Processes) -> Verdict {
     let status = processes.status(place).unwrap_or_default();
     let Some(ended) = ended else {
         let failure = format!("they ended by themselves, with exit status {status}");
-        return Verdict::failed(failure, processes.last_lines(place, "injector run"));
+        return Verdict::failed(failure, processes.last_lines(place, ""));
     };
     let unmet = ended.expectations.iter().filter(|one| !one.passed);
     let unmet = unmet.map(|one| format!("expected {}, achieved {}", one.expectation, one.achieved));

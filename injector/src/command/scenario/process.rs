@@ -167,7 +167,7 @@ impl Processes {
         (read(&process.stdout), read(&process.stderr))
     }
 
-    /// The last lines of both.
+    /// The last lines of both; `by` comes before the names of the streams.
     pub(super) fn last_lines(&self, place: Place, by: &str) -> Vec<Said> {
         let (stdout, stderr) = self.output(place);
         let streams = [("stdout", stdout), ("stderr", stderr)];
@@ -175,7 +175,7 @@ impl Processes {
             .into_iter()
             .filter(|(_, text)| !text.trim().is_empty());
         said.map(|(stream, text)| Said {
-            by: format!("{by}, {stream}"),
+            by: format!("{by}{stream}"),
             text: last_lines(&text),
         })
         .collect()

@@ -9,13 +9,12 @@ const INDENT: &str = "           ";
 pub(super) fn step(done: &Done) -> String {
     let passed = done.verdict.failures.is_empty();
     let mark = if passed { '✓' } else { '✗' };
-    let first = done.step.lines().next().unwrap_or_default();
-    let more = if first.len() < done.step.trim_end().len() {
-        " …"
-    } else {
-        ""
-    };
-    let mut text = format!("  {mark} {} {first}{more}\n", time(done.elapsed_ms));
+    let mut text = format!(
+        "  {mark} {} {}
+",
+        time(done.elapsed_ms),
+        done.step
+    );
     if let Some(note) = &done.verdict.note {
         text += &format!("{INDENT}{note}\n");
     }

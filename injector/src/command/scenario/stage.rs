@@ -216,7 +216,7 @@ impl Stage<'_> {
         };
         let said = match failures.is_empty() {
             true => Vec::new(),
-            false => self.processes.last_lines(place, "it"),
+            false => self.processes.last_lines(place, ""),
         };
         Verdict {
             failures,
@@ -240,7 +240,7 @@ impl Stage<'_> {
         if ended_before {
             return Verdict::failed(
                 self.how_it_ended(place),
-                self.processes.last_lines(place, name),
+                self.processes.last_lines(place, ""),
             );
         }
         let killed = format!(
@@ -261,7 +261,10 @@ impl Stage<'_> {
     /// What the commands in the background have said lately.
     fn in_background(&self) -> Vec<Said> {
         let commands = self.running.iter().filter(|running| !running.is_faults);
-        let said = commands.map(|one| self.processes.last_lines(one.place, &one.name));
+        let said = commands.map(|one| {
+            let by = format!("{}, ", one.name);
+            self.processes.last_lines(one.place, &by)
+        });
         said.flatten().collect()
     }
 
