@@ -20,7 +20,7 @@ use super::{
 use crate::{
     command::{Outcome, print_json_line},
     error::{Code, Failure},
-    scenario::{Action, Command, Expectation, Scenario, Step},
+    scenario::{Action, Command, Expectation, Faults, Ready, Scenario, Step},
 };
 
 /// Plays the scenario that standard input has, and tells what happens on standard output.
@@ -64,11 +64,10 @@ fn perform(request: &Request) -> Result<bool, Failure> {
         processes: Processes::default(),
         running: Vec::new(),
     };
-    let played = stage.play(request.is_kept);
+    let passed = stage.play(request.is_kept)?;
     if request.is_kept {
         stage.keep()?;
     }
-    let passed = played?;
     print_json_line(&Event::Ended {
         passed,
         elapsed_ms: millis(started),
@@ -129,37 +128,13 @@ impl Stage<'_> {
                 name,
                 command,
                 ready,
-            } => {
-                let place = self.start(command)?;
-                self.running.push(Running {
-                    name: name.clone(),
-                    place,
-                    is_faults: false,
-                });
-                let Some(ready) = ready else {
-                    return Ok(Verdict::default());
-                };
-                let look = Look {
-                    ready,
-                    place,
-                    host: &self.hosts[command.host],
-                    directory: self.directory,
-                };
-                let within = humantime::format_duration(ready.within);
-                Ok(match look.wait(&mut self.processes)? {
-                    Readiness::Ready => Verdict::default(),
-                    Readiness::Late => {
-                        Verdict::failed(format!("not ready within {within}"), Vec::new())
-                    }
-                    Readiness::Ended => Verdict::failed(self.how_it_ended(place), Vec::new()),
-                })
-            }
+            } => self.start(name, command, ready.as_ref()),
             Action::Run {
                 command,
                 timeout,
                 expected,
             } => {
-                let place = self.start(command)?;
+                let place = self.spawn(command)?;
                 Ok(self.await_end(place, *timeout, expected))
             }
             Action::Wait {
@@ -170,17 +145,7 @@ impl Stage<'_> {
                 let place = self.take(name).place;
                 Ok(self.await_end(place, *timeout, expected))
             }
-            Action::Faults(faults) => {
-                let seed = (!faults.is_seeded).then_some(self.seed);
-                let host = &self.hosts[faults.host];
-                let place = faults::start(faults, seed, host, &mut self.processes)?;
-                self.running.push(Running {
-                    name: faults.name.clone(),
-                    place,
-                    is_faults: true,
-                });
-                Ok(Verdict::default())
-            }
+            Action::Faults(faults) => self.inject(faults),
             Action::Stop { name } => Ok(self.stop(name)),
             Action::Sleep(time) => {
                 self.processes.wait_until(Instant::now() + *time, |_| false);
@@ -189,10 +154,55 @@ impl Stage<'_> {
         }
     }
 
-    fn start(&mut self, command: &Command) -> Result<Place, Failure> {
+    fn start(
+        &mut self,
+        name: &str,
+        command: &Command,
+        ready: Option<&Ready>,
+    ) -> Result<Verdict, Failure> {
+        let place = self.spawn(command)?;
+        self.note(name, place, false);
+        let Some(ready) = ready else {
+            return Ok(Verdict::default());
+        };
+        let look = Look {
+            ready,
+            place,
+            host: &self.hosts[command.host],
+            directory: self.directory,
+        };
+        let failure = match look.wait(&mut self.processes)? {
+            Readiness::Ready => return Ok(Verdict::default()),
+            Readiness::Late => {
+                let within = humantime::format_duration(ready.within);
+                format!("not ready within {within}")
+            }
+            Readiness::Ended => self.how_it_ended(place),
+        };
+        Ok(Verdict::failed(failure, Vec::new()))
+    }
+
+    fn spawn(&mut self, command: &Command) -> Result<Place, Failure> {
         let host = &self.hosts[command.host];
         let arguments = &command.arguments;
         self.processes.start(host, arguments, self.directory, None)
+    }
+
+    fn inject(&mut self, faults: &Faults) -> Result<Verdict, Failure> {
+        let seed = (!faults.is_seeded).then_some(self.seed);
+        let host = &self.hosts[faults.host];
+        let place = faults::start(faults, seed, host, &mut self.processes)?;
+        self.note(&faults.name, place, true);
+        Ok(Verdict::default())
+    }
+
+    fn note(&mut self, name: &str, place: Place, is_faults: bool) {
+        let name = name.to_owned();
+        self.running.push(Running {
+            name,
+            place,
+            is_faults,
+        });
     }
 
     /// What a step before has started, which now ends.

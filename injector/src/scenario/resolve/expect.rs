@@ -1,0 +1,78 @@
+//! What is waited for, and what is expected.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        Command, Condition, Expectation, Ready,
+        schema::{RawExpect, RawReady},
+        shape::{Patterns, Port, RawCommand, status},
+    },
+    Resolved,
+};
+use crate::{
+    profile::{conflict::Conflict, issue::Issue, yaml::FieldPath},
+    units::DurationNs,
+};
+
+/// How long a command may take to get ready that says nothing else.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) fn ready(raw: RawReady, command: &Command, at: &FieldPath) -> Resolved<Ready> {
+    let when = match (raw.tcp, raw.udp, raw.command, raw.output) {
+        (Some(Port(port)), None, None, None) => Condition::Tcp(port),
+        (None, Some(Port(port)), None, None) => Condition::Udp(port),
+        (None, None, Some(RawCommand { arguments, text }), None) => {
+            let host = command.host;
+            Condition::Command(Command {
+                host,
+                arguments,
+                text,
+            })
+        }
+        (None, None, None, Some(pattern)) => Condition::Output(pattern),
+        _ => {
+            let issue = Issue::new("not one condition");
+            let issue = issue.expected("one of `tcp`, `udp`, `command` and `output`");
+            return Err(Conflict::new(issue, at.clone()));
+        }
+    };
+    let within = raw.within.map_or(READY_WITHIN, Duration::from);
+    Ok(Ready { when, within })
+}
+
+/// What a command must have done.
+pub(super) fn outcome(raw: Option<RawExpect>, at: &FieldPath) -> Resolved<Expectation> {
+    let raw = match raw {
+        None => return Ok(Expectation::default()),
+        Some(RawExpect::Outcome(raw)) => raw,
+        Some(RawExpect::Conditions(_)) => {
+            let issue = Issue::new("conditions of faults, where a command is run");
+            let issue =
+                issue.expected("`{status: 0, stdout: TEXT, within: 2s}`, or a part of that");
+            return Err(Conflict::new(issue, at.key("expect")));
+        }
+    };
+    let duration = |time: Option<DurationNs>| time.map(Duration::from);
+    let (Patterns(stdout), Patterns(stderr)) = (raw.stdout, raw.stderr);
+    Ok(Expectation {
+        status: status(raw.status),
+        stdout,
+        stderr,
+        within: duration(raw.within),
+        at_least: duration(raw.at_least),
+    })
+}
+
+/// What must have become of the packets.
+pub(super) fn conditions(raw: Option<RawExpect>, at: &FieldPath) -> Resolved<Vec<String>> {
+    match raw {
+        None => Ok(Vec::new()),
+        Some(RawExpect::Conditions(conditions)) => Ok(conditions),
+        Some(RawExpect::Outcome(_)) => {
+            let issue = Issue::new("the outcome of a command, where faults begin");
+            let issue = issue.expected("conditions as `run --expect` has them");
+            Err(Conflict::new(issue, at.key("expect")))
+        }
+    }
+}
