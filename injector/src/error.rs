@@ -25,8 +25,8 @@ pub enum Code {
     Conflict = 5,
     /// The kernel refused, and everything was rolled back.
     Refused = 6,
-    /// An expectation was not met.
-    Unmet = 7,
+    /// Something was expected, and not achieved.
+    Missed = 7,
     /// After Ctrl-C, with everything cleaned up.
     Interrupted = 130,
 }

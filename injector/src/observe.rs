@@ -5,3 +5,4 @@ pub mod format;
 pub mod junit;
 pub mod live;
 pub mod report;
+pub mod verdict;

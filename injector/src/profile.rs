@@ -17,6 +17,7 @@ pub mod builtin;
 pub(crate) mod conflict;
 mod contradiction;
 mod error;
+mod expectation;
 mod fault;
 mod file;
 pub(crate) mod files;
@@ -46,6 +47,7 @@ use crate::units::PortRange;
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
+pub use self::expectation::{Count, Expectation, PathCount, Quantity, Selection, Share};
 pub use self::fault::{
     Chance, Checksum, Corrupt, Delay, Distribution, Drop, Duplicate, FourStates, Gemodel, Loss,
     Place, Rate, Reorder, Slot,
@@ -73,6 +75,8 @@ pub struct Profile {
     pub seed: Option<u64>,
     /// The rules.
     pub course: Course,
+    /// What a run is expected to achieve.
+    pub expect: Vec<Expectation>,
 }
 
 impl Profile {
@@ -86,12 +90,7 @@ impl Profile {
 
     /// The rules of each phase; where there are no phases, all of them.
     pub fn rules(&self) -> impl Iterator<Item = &[Rule]> {
-        let (steady, phases) = match &self.course {
-            Course::Steady(rules) => (Some(rules.as_slice()), &[][..]),
-            Course::Phased(timeline) => (None, timeline.phases.as_slice()),
-        };
-        let phased = phases.iter().map(|phase| phase.rules.as_slice());
-        steady.into_iter().chain(phased)
+        self.course.rules()
     }
 }
 

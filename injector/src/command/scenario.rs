@@ -174,7 +174,7 @@ fn finish(played: &[Played], args: &cli::Scenario, global: &Global) -> Outcome {
             .map(|played| played.code)
             .filter(|code| *code != 0)
     };
-    let worse = codes().find(|code| *code != Code::Unmet as u8);
+    let worse = codes().find(|code| *code != Code::Missed as u8);
     Ok(worse.or_else(|| codes().next()).unwrap_or(Code::Ok as u8))
 }
 

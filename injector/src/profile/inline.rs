@@ -1,18 +1,18 @@
-//! Faults that another file describes, in place of a profile's name.
+//! Faults that another file describes in place, where it could name a profile.
 
 use serde::Deserialize;
 
 use super::conflict::Conflict;
 use super::files::Files;
 use super::resolve::resolve;
-use super::schema::{RawPhase, RawProfile, RawRule, given};
-use super::shape::{Phases, Rules};
+use super::schema::{IN_A_RULE, RawPhase, RawProfile, RawRule, given};
+use super::shape::{OneOrMany, Phases, Rules};
 use super::strict::{Elsewhere, Vocabulary};
 use super::text::{Name, Seed};
 use super::yaml::FieldPath;
 use super::{Profile, Repeat};
 
-/// A profile without a name, as typed.
+/// A profile without a name and expectations, which are said around it, as typed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Inline {
@@ -28,7 +28,11 @@ pub(crate) struct Inline {
 
 impl Vocabulary for Inline {
     const WHAT: &'static str = "`faults`";
-    const ELSEWHERE: &'static [Elsewhere] = RawProfile::ELSEWHERE;
+    const ELSEWHERE: &'static [Elsewhere] = &[
+        IN_A_RULE,
+        (&["for", "ramp"], "into a phase, under `phases`"),
+        (&["expect"], "beside `faults`"),
+    ];
 }
 
 impl Inline {
@@ -46,6 +50,7 @@ impl Inline {
             rules: self.rules,
             phases: self.phases,
             repeat: self.repeat,
+            expect: OneOrMany::default(),
         };
         resolve(raw, files).map_err(|conflict| conflict.inside(at))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::units::quote;
+use crate::units::{UnitError, quote};
 
 /// One thing wrong with a profile.
 ///
@@ -76,6 +76,12 @@ impl Issue {
             }
         }
         issue
+    }
+}
+
+impl From<UnitError> for Issue {
+    fn from(error: UnitError) -> Self {
+        Self::decode(&format!("{error:#}"))
     }
 }
 

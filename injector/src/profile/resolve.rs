@@ -15,7 +15,7 @@ use super::shape::{Phases, Rules, ShortOr};
 use super::strict::Table;
 use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
-use super::{Course, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
+use super::{Course, Expectation, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
 use crate::units::{DurationNs, Network};
 
 type Resolved<T> = Result<T, Box<Conflict>>;
@@ -39,13 +39,25 @@ pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profil
         (Some(_), Some(_)) => return Err(rules_and_phases()),
         (None, None) => return Err(neither_rules_nor_phases()),
     };
+    expect_of_rules(&raw.expect.0, &course)?;
     let Name(name) = raw.name;
     Ok(Profile {
         name,
         description: raw.description.map(|Text(text)| text),
         seed: raw.seed.map(|Seed(seed)| seed),
         course,
+        expect: raw.expect.0,
     })
+}
+
+/// Checks that there are the rules that something is expected of.
+fn expect_of_rules(expect: &[Expectation], course: &Course) -> Resolved<()> {
+    let all = FieldPath::default().key("expect");
+    for (index, expectation) in expect.iter().enumerate() {
+        let unknown = |error| Conflict::new(Issue::from(error), all.index(index));
+        course.require(&expectation.rules).map_err(unknown)?;
+    }
+    Ok(())
 }
 
 fn neither_rules_nor_phases() -> Box<Conflict> {

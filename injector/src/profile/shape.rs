@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::Expectation;
 use super::issue::Issue;
 use super::strict::{Table, Vocabulary, table};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
@@ -14,7 +15,7 @@ use crate::units::{Network, PacketRange, PortRange};
 pub const RULES_MAX: usize = 1024;
 /// Most phases in a profile.
 pub const PHASES_MAX: usize = 1024;
-/// Most addresses, or ports, in one list of a rule.
+/// Most addresses, or ports, in one list of a rule, and most expectations.
 pub const LIST_MAX: usize = 256;
 
 /// A fault that has a short form.
@@ -52,6 +53,8 @@ impl<'de, T: Fault + Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
 
 /// A value of which there may be several.
 pub(crate) trait Entry: Scalar {
+    /// What is wrong with an empty list.
+    const NONE: &'static str = "the list is empty, so nothing can match";
     /// What to write in place of an empty list.
     const RATHER_THAN_NONE: &'static str;
 }
@@ -62,6 +65,11 @@ impl Entry for Network {
 
 impl Entry for PortRange {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for Expectation {
+    const NONE: &'static str = "the list is empty, so nothing is expected";
+    const RATHER_THAN_NONE: &'static str = "leave the key out";
 }
 
 impl Entry for PacketRange {
@@ -86,7 +94,7 @@ impl<'de, T: Entry + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
     }
 
     fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
-        let empty = Issue::new("the list is empty, so nothing can match")
+        let empty = Issue::new(T::NONE)
             .expected("at least one entry")
             .hint(T::RATHER_THAN_NONE);
         let mut entries = Vec::new();

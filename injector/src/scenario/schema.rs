@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     profile::{
-        Inline, given,
+        Expectation, Inline, given,
         shape::OneOrMany,
         strict::{Elsewhere, Table, Vocabulary, table},
         text::{Name, Seed, Text},
@@ -160,15 +160,15 @@ impl Vocabulary for RawReady {
 /// What is expected: of a command a mapping, of faults conditions of `run --expect`.
 pub(super) enum RawExpect {
     Outcome(RawOutcome),
-    Conditions(Vec<String>),
+    Conditions(Vec<Expectation>),
 }
 
 impl<'de> Shape<'de> for RawExpect {
-    type Scalar = Word;
+    type Scalar = Expectation;
     const EXPECTED: &'static str =
-        "of a command `{status: 0, stdout: TEXT, within: 2s}`, of faults a list of conditions";
+        "of a command `{status: 0, stdout: TEXT, within: 2s}`, of faults a list of expectations";
 
-    fn from_scalar(Word(condition): Word) -> Self {
+    fn from_scalar(condition: Expectation) -> Self {
         Self::Conditions(vec![condition])
     }
 
@@ -177,9 +177,7 @@ impl<'de> Shape<'de> for RawExpect {
     }
 
     fn from_seq<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
-        let OneOrMany(conditions) = OneOrMany::from_seq(seq)?;
-        let conditions = conditions.into_iter().map(|Word(condition)| condition);
-        Ok(Self::Conditions(conditions.collect()))
+        OneOrMany::from_seq(seq).map(|OneOrMany(conditions)| Self::Conditions(conditions))
     }
 }
 

@@ -110,7 +110,7 @@ fn what_is_left_is_stopped_the_last_first() {
 #[test]
 fn faults_are_whole_profiles() {
     let steps = steps(
-        "  - {faults: {seed: 3, rules: [{drop: 1%}]}, on: client, as: bad, expect: 'bad.drop=1%'}\n",
+        "  - {faults: {seed: 3, rules: [{drop: 1%}]}, on: client, as: bad, expect: 'rule-1.drop=1%'}\n",
     );
     let Action::Faults(faults) = &steps[0].action else {
         panic!("{steps:?}")
@@ -118,7 +118,7 @@ fn faults_are_whole_profiles() {
     let profile = crate::profile::parse("-", &faults.text).unwrap();
     assert_eq!((profile.name.as_str(), profile.seed), ("bad", Some(3)));
     assert!(faults.is_seeded);
-    assert_eq!(faults.expected, ["bad.drop=1%"]);
+    assert_eq!(faults.expected, ["rule-1.drop=1%"]);
     assert_eq!((faults.host, faults.device.as_str()), (0, "eth0"));
 }
 
@@ -228,7 +228,7 @@ fn mistakes_are_shown_where_they_are() {
             "`tcp`",
         ),
         (
-            "  - {stop: x, expect: y}\n",
+            "  - {stop: x, expect: path.lost=0}\n",
             "steps[0].expect",
             "`expect` does not go with `stop`",
             "where they begin",

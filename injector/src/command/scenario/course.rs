@@ -123,7 +123,7 @@ impl<'a> Course<'a> {
         let elapsed = self.started.elapsed();
         let code = match &outcome {
             Ok(()) if is_met => Code::Ok,
-            Ok(()) => Code::Unmet,
+            Ok(()) => Code::Missed,
             Err(failure) => failure.code,
         };
         if let Err(failure) = outcome {

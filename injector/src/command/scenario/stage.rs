@@ -35,7 +35,7 @@ pub(in crate::command) fn stage() -> Outcome {
     io::stdin().lock().read_line(&mut line)?;
     let request: Request = serde_json::from_str(&line).map_err(io::Error::from)?;
     match perform(&request) {
-        Ok(passed) => Ok(if passed { Code::Ok } else { Code::Unmet } as u8),
+        Ok(passed) => Ok(if passed { Code::Ok } else { Code::Missed } as u8),
         Err(failure) => {
             let code = failure.code as u8;
             print_json_line(&Event::Failed(failure))?;

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{
     super::{
         Action, Command, Faults, Link, Step,
-        schema::{RawFaults, RawStep},
+        schema::{RawExpect, RawFaults, RawStep},
         shape::RawCommand,
     },
     Resolved, expect, host, unknown, verb,
@@ -87,8 +87,7 @@ impl<'a, 'f> Cast<'a, 'f> {
         } else if let Some(faults) = raw.faults {
             let host = self.host(raw.on, "faults", &at)?;
             let device = self.device(host, raw.link, &at)?;
-            let expected = expect::conditions(raw.expect, &at)?;
-            Action::Faults(self.faults(faults, raw.r#as, host, device, expected, &at)?)
+            Action::Faults(self.faults(faults, raw.r#as, raw.expect, (host, device), &at)?)
         } else if let Some(name) = raw.stop {
             Action::Stop {
                 name: self.end(name, false, &at.key("stop"))?,
@@ -172,9 +171,8 @@ impl<'a, 'f> Cast<'a, 'f> {
         &mut self,
         raw: RawFaults,
         given: Option<Name>,
-        host: usize,
-        device: String,
-        expected: Vec<String>,
+        expect: Option<RawExpect>,
+        (host, device): (usize, String),
         at: &FieldPath,
     ) -> Resolved<Faults> {
         let field = at.key("faults");
@@ -200,6 +198,7 @@ impl<'a, 'f> Cast<'a, 'f> {
             }
         };
         let is_seeded = profile.seed.is_some();
+        let expected = expect::conditions(expect, &profile, at)?;
         Ok(Faults {
             name,
             host,

@@ -11,7 +11,7 @@ use super::{
     Resolved,
 };
 use crate::{
-    profile::{conflict::Conflict, issue::Issue, yaml::FieldPath},
+    profile::{Profile, conflict::Conflict, issue::Issue, yaml::FieldPath},
     units::DurationNs,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn outcome(raw: Option<RawExpect>, at: &FieldPath) -> Resolved<Expect
         None => return Ok(Expectation::default()),
         Some(RawExpect::Outcome(raw)) => raw,
         Some(RawExpect::Conditions(_)) => {
-            let issue = Issue::new("conditions of faults, where a command is run");
+            let issue = Issue::new("expectations of faults, where a command is run");
             let issue =
                 issue.expected("`{status: 0, stdout: TEXT, within: 2s}`, or a part of that");
             return Err(Conflict::new(issue, at.key("expect")));
@@ -64,15 +64,26 @@ pub(super) fn outcome(raw: Option<RawExpect>, at: &FieldPath) -> Resolved<Expect
     })
 }
 
-/// What must have become of the packets.
-pub(super) fn conditions(raw: Option<RawExpect>, at: &FieldPath) -> Resolved<Vec<String>> {
-    match raw {
-        None => Ok(Vec::new()),
-        Some(RawExpect::Conditions(conditions)) => Ok(conditions),
+/// What must have become of the packets, by rules that the profile has.
+pub(super) fn conditions(
+    raw: Option<RawExpect>,
+    profile: &Profile,
+    at: &FieldPath,
+) -> Resolved<Vec<String>> {
+    let at = at.key("expect");
+    let conditions = match raw {
+        None => return Ok(Vec::new()),
+        Some(RawExpect::Conditions(conditions)) => conditions,
         Some(RawExpect::Outcome(_)) => {
             let issue = Issue::new("the outcome of a command, where faults begin");
-            let issue = issue.expected("conditions as `run --expect` has them");
-            Err(Conflict::new(issue, at.key("expect")))
+            let issue = issue.expected("expectations such as `loss.dropped>=1`");
+            return Err(Conflict::new(issue, at));
         }
-    }
+    };
+    let checked = conditions.iter().map(|condition| {
+        let refused = |error| Conflict::new(Issue::from(error), at.clone());
+        profile.require(condition).map_err(refused)?;
+        Ok(condition.to_string())
+    });
+    checked.collect()
 }
