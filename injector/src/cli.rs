@@ -10,11 +10,15 @@ use crate::{
     units::{Bandwidth, DurationNs, Probability},
 };
 
+mod judge;
 mod remote;
+mod scenario;
 mod trace;
 
 pub use self::{
+    judge::Judge,
     remote::Remote,
+    scenario::Scenario,
     trace::{Fault, Trace},
 };
 
@@ -42,7 +46,8 @@ Examples:
   injector doctor -i eth0                               can this machine do it?
 
 Exit codes: 0 ok, 1 bug, 2 usage, 3 profile invalid, 4 not permitted or not supported,
-5 conflict or target gone, 6 refused by the kernel and rolled back, 130 after Ctrl-C";
+5 conflict or target gone, 6 refused by the kernel and rolled back, 7 not what was expected,
+130 after Ctrl-C";
 
 /// What applies to every command.
 #[derive(Clone, Debug, Args)]
@@ -86,6 +91,11 @@ pub enum Command {
     /// Hold faults for `apply`
     #[command(hide = true)]
     Hold,
+    /// Play scenarios: real software over bad networks, step by step
+    Scenario(Scenario),
+    /// Play one scenario for `scenario`
+    #[command(hide = true)]
+    Stage,
     /// Validate profiles, without privileges
     Check(Check),
     /// Show what `run` would do, without doing it
@@ -117,7 +127,8 @@ Examples:
   injector run offline -i eth0 --confirm 30s
   injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
   injector run -i eth0 --rate 20mbit --delay 40ms --reorder 2%
-  injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests")]
+  injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests
+  injector run flaky.yaml -i eth0 --expect 'db.drop=1%±0.3%' --expect-fired -- ./integration-tests")]
 pub struct Run {
     /// What to inject, and where
     #[command(flatten)]
@@ -138,6 +149,9 @@ pub struct Run {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
         conflicts_with = "command", help_heading = "Protection")]
     pub confirm: Option<Duration>,
+    /// What to expect
+    #[command(flatten)]
+    pub judge: Judge,
     /// Run this command; the faults last as long, and its exit status is the exit status
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

@@ -13,6 +13,7 @@ mod predict;
 mod profiles;
 mod quick;
 mod run;
+mod scenario;
 mod signals;
 mod status;
 mod trace;
@@ -44,6 +45,8 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(&args, &global),
         Command::Apply(args) => apply::apply(&args, &global),
         Command::Hold => hold::hold(),
+        Command::Scenario(args) => scenario::scenario(&args, &global),
+        Command::Stage => scenario::stage(),
         Command::Check(args) => check::check(&args, &global),
         Command::Plan(args) => plan::plan(&args, &global),
         Command::Predict(args) => predict::predict(&args, &global),

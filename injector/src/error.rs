@@ -25,6 +25,8 @@ pub enum Code {
     Conflict = 5,
     /// The kernel refused, and everything was rolled back.
     Refused = 6,
+    /// Something was expected, and not achieved.
+    Missed = 7,
     /// After Ctrl-C, with everything cleaned up.
     Interrupted = 130,
 }

@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod format;
 pub mod histogram;
+pub mod junit;
 pub mod live;
 pub mod pcapng;
 pub mod report;
 pub mod trace;
+pub mod verdict;

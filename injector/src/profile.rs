@@ -10,20 +10,24 @@
 //!    [`Rule::check`] and `ramp` finds what is well written and yet makes no sense.
 //!
 //! What comes out needs no further validation.
+//!
+//! What reads YAML strictly here, reads scenarios, too ([`Source::understand`]).
 
 pub mod builtin;
-mod conflict;
+pub(crate) mod conflict;
 mod contradiction;
 mod error;
+mod expectation;
 mod fault;
 mod file;
-mod files;
+pub(crate) mod files;
 mod guard;
-mod issue;
+mod inline;
+pub(crate) mod issue;
 mod keyword;
 mod lines;
 mod load;
-mod nearest;
+pub(crate) mod nearest;
 mod number;
 mod quantiles;
 mod queue;
@@ -31,11 +35,11 @@ mod ramp;
 mod replay;
 mod resolve;
 mod schema;
-mod shape;
-mod strict;
-mod text;
+pub(crate) mod shape;
+pub(crate) mod strict;
+pub(crate) mod text;
 mod timeline;
-mod yaml;
+pub(crate) mod yaml;
 
 use ipnet::IpNet;
 
@@ -43,15 +47,19 @@ use crate::units::PortRange;
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
+pub use self::expectation::{Count, Expectation, PathCount, Quantity, Selection, Share};
 pub use self::fault::{
     Chance, Checksum, Corrupt, Delay, Distribution, Drop, Duplicate, FourStates, Gemodel, Loss,
     Place, Rate, Reorder, Slot,
 };
 pub use self::files::RECORDED_LINES_MAX;
 pub use self::guard::SIZE_MAX;
+pub(crate) use self::inline::Inline;
 pub use self::load::{Source, file_of, load, parse, read};
 pub use self::queue::QueueLimit;
 pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
+pub(crate) use self::resolve::{default_name, names_are_distinct};
+pub(crate) use self::schema::given;
 pub use self::shape::{LIST_MAX, PHASES_MAX, RULES_MAX};
 pub use self::text::NAME_CHARS_MAX;
 pub use self::timeline::{Course, Phase, Repeat, Timeline};
@@ -67,6 +75,8 @@ pub struct Profile {
     pub seed: Option<u64>,
     /// The rules.
     pub course: Course,
+    /// What a run is expected to achieve.
+    pub expect: Vec<Expectation>,
 }
 
 impl Profile {
@@ -80,12 +90,7 @@ impl Profile {
 
     /// The rules of each phase; where there are no phases, all of them.
     pub fn rules(&self) -> impl Iterator<Item = &[Rule]> {
-        let (steady, phases) = match &self.course {
-            Course::Steady(rules) => (Some(rules.as_slice()), &[][..]),
-            Course::Phased(timeline) => (None, timeline.phases.as_slice()),
-        };
-        let phased = phases.iter().map(|phase| phase.rules.as_slice());
-        steady.into_iter().chain(phased)
+        self.course.rules()
     }
 }
 

@@ -104,6 +104,19 @@ pub struct Ended {
     /// The final counters.
     #[serde(flatten)]
     pub achieved: Achieved,
+    /// What was expected.
+    pub expectations: Vec<Verdict>,
+}
+
+/// What has become of an expectation.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Verdict {
+    /// What was expected.
+    pub expectation: String,
+    /// What was counted.
+    pub achieved: Option<f64>,
+    /// Whether it is as expected.
+    pub passed: bool,
 }
 
 /// What the rules achieved.

@@ -67,6 +67,9 @@ fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
         _ => None,
     };
     let chosen = Chosen::from(faults, stdin.clone(), global)?;
+    if !chosen.profile.expect.is_empty() {
+        global.say("what the profile expects is not judged in the background: `run` does that");
+    }
     let ssh = Guard::ssh(faults.protect, global);
     let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
     let prepared = Prepared::new(chosen, faults.seed, faults, &guard)?;

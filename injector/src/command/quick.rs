@@ -29,6 +29,7 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
         description: None,
         seed: None,
         course: Course::Steady(rules),
+        expect: Vec::new(),
     }))
 }
 

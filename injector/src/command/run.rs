@@ -3,6 +3,8 @@
 mod child;
 mod confirm;
 mod event;
+mod judge;
+mod output;
 mod phases;
 mod play;
 mod prepare;
@@ -11,16 +13,18 @@ mod signals;
 mod watch;
 
 pub(super) use self::{
+    child::status_code,
     play::{Influences, Player, Wish},
     prepare::{Chosen, Prepared},
     signals::Signals,
 };
 
-use std::sync::Once;
+use std::{sync::Once, time::Duration};
 
 use self::{
     confirm::Confirm,
     event::Event,
+    output::Outputs,
     play::{Ending, Lost},
     signals::Told,
     watch::Watch,
@@ -34,6 +38,7 @@ use crate::{
         audit::{Audit, Who},
         format,
         report::{self, Achieved},
+        verdict::{self, Verdict},
     },
     plan::Needs,
 };
@@ -50,7 +55,8 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     };
     let ssh = Guard::ssh(faults.protect, global);
     let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
-    let chosen = Chosen::new(faults, global)?;
+    let mut chosen = Chosen::new(faults, global)?;
+    judge::expect(&mut chosen.profile, &args.judge)?;
     if args.watch {
         play::require_steady(&chosen.profile)?;
     }
@@ -74,6 +80,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let guard = guard.of_run(ends)?;
     guard.require_end(&prepared.plans)?;
     let audit = open_audit(faults, Who::this_process())?;
+    let outputs = Outputs::create(&args.judge)?;
     let mut influences = Influences {
         signals: Signals::install(&runtime)?,
         watch,
@@ -99,10 +106,24 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     };
     let reason = ending.reason();
     service::stopping(reason);
+    let (profile, expectations) = (player.profile().to_owned(), player.expectations().to_vec());
     let achieved = stop(player, reason, &influences.signals, global)?;
+    let verdicts = verdict::judge(&expectations, &achieved);
     runtime.block_on(play::end_command(influences.command, &mut ending))?;
-    report_end(reason, &ending, &achieved, args.histograms, global)?;
-    finish(&ending, faults)
+    report_end(
+        reason,
+        &ending,
+        &achieved,
+        args.histograms,
+        &verdicts,
+        global,
+    )?;
+    outputs.write(&output::Told {
+        profile: &profile,
+        elapsed: Duration::from_millis(ending.elapsed_ms),
+        verdicts: &verdicts,
+    })?;
+    finish(&ending, &verdicts, faults)
 }
 
 /// Why faults that lost something could not go on.
@@ -230,6 +251,7 @@ fn report_end(
     ending: &Ending,
     achieved: &Achieved,
     histograms: bool,
+    verdicts: &[Verdict],
     global: &Global,
 ) -> Result<(), Failure> {
     if global.json {
@@ -237,12 +259,16 @@ fn report_end(
             reason,
             elapsed_ms: ending.elapsed_ms,
             achieved,
+            expectations: verdicts,
         });
     }
     let elapsed = format::duration(ending.elapsed_ms * 1_000_000);
     global.say(format_args!("ended after {elapsed}: {reason}"));
     if !global.quiet {
         eprint!("{}", report::text(achieved));
+        if !verdicts.is_empty() {
+            eprint!("{}", verdict::text(verdicts));
+        }
     }
     if histograms {
         eprint!("{}", report::histograms(achieved));
@@ -250,13 +276,18 @@ fn report_end(
     Ok(())
 }
 
-fn finish(ending: &Ending, faults: &Faults) -> Outcome {
+/// The exit status. A command that has failed by itself says more than an expectation.
+fn finish(ending: &Ending, verdicts: &[Verdict], faults: &Faults) -> Outcome {
     if let Some(lost) = &ending.lost {
         return Err(conflict(lost, &faults.interface));
     }
-    Ok(match ending.command_status {
+    let status = match ending.command_status {
         Some(status) => status,
         None if ending.told == Some(Told::Interrupted) => Code::Interrupted as u8,
         None => Code::Ok as u8,
-    })
+    };
+    if status == Code::Ok as u8 {
+        judge::require_passed(verdicts)?;
+    }
+    Ok(status)
 }

@@ -130,7 +130,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps what the kernel said to a request.
-    pub(super) fn refused(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn refused(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Refused {
             action: action.into(),
             source: source.into(),

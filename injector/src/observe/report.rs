@@ -9,6 +9,7 @@ use super::{
 use crate::{
     datapath::{counters::Snapshot, journal::RecordedRule},
     plan::{Asked, Hook},
+    profile::Share,
 };
 
 /// The achievement of a run.
@@ -132,6 +133,20 @@ impl Achieved {
     }
 }
 
+impl AchievedRule {
+    /// How many packets a fault has hit, and of how many: dropped ones are not there to be corrupted or
+    /// copied.
+    pub fn share(&self, of: Share) -> (u64, u64) {
+        let left = self.matched - self.dropped;
+        match of {
+            Share::Drop => (self.dropped, self.matched),
+            Share::Corrupt => (self.corrupted, left),
+            Share::Duplicate => (self.duplicated, left),
+            Share::Reorder => (self.reordered, left),
+        }
+    }
+}
+
 /// What no rule touches, in a line.
 pub fn protected(names: &[String]) -> String {
     match names {
@@ -151,23 +166,22 @@ pub fn text(achieved: &Achieved) -> String {
         (
             "DROPPED",
             |rule| rule.asked.drop.is_some(),
-            |r| share(r.asked.drop, r.dropped, r.matched),
+            |r| share(r.asked.drop, r.share(Share::Drop)),
         ),
         (
             "CORRUPTED",
             |rule| rule.asked.corrupt.is_some(),
-            // Dropped packets are not there to be corrupted or copied.
-            |r| share(r.asked.corrupt, r.corrupted, r.matched - r.dropped),
+            |r| share(r.asked.corrupt, r.share(Share::Corrupt)),
         ),
         (
             "DUPLICATED",
             |rule| rule.asked.duplicate.is_some(),
-            |r| share(r.asked.duplicate, r.duplicated, r.matched - r.dropped),
+            |r| share(r.asked.duplicate, r.share(Share::Duplicate)),
         ),
         (
             "REORDERED",
             |rule| rule.asked.reorder.is_some(),
-            |r| share(r.asked.reorder, r.reordered, r.matched - r.dropped),
+            |r| share(r.asked.reorder, r.share(Share::Reorder)),
         ),
         ("DELAYED", |rule| rule.asked.delay_ns.is_some(), delayed),
         ("MARKED", |rule| rule.marked != 0, |r| count(r.marked)),
@@ -229,7 +243,7 @@ pub fn histograms(achieved: &Achieved) -> String {
 }
 
 /// `98 (0.98% of 1%)`: counted, achieved, asked.
-fn share(asked: Option<f64>, hits: u64, of: u64) -> String {
+fn share(asked: Option<f64>, (hits, of): (u64, u64)) -> String {
     let Some(asked) = asked else {
         return "-".into();
     };

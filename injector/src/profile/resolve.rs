@@ -15,7 +15,7 @@ use super::shape::{Phases, Rules, ShortOr};
 use super::strict::Table;
 use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
-use super::{Course, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
+use super::{Course, Expectation, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
 use crate::units::{DurationNs, Network};
 
 type Resolved<T> = Result<T, Box<Conflict>>;
@@ -39,13 +39,25 @@ pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profil
         (Some(_), Some(_)) => return Err(rules_and_phases()),
         (None, None) => return Err(neither_rules_nor_phases()),
     };
+    expect_of_rules(&raw.expect.0, &course)?;
     let Name(name) = raw.name;
     Ok(Profile {
         name,
         description: raw.description.map(|Text(text)| text),
         seed: raw.seed.map(|Seed(seed)| seed),
         course,
+        expect: raw.expect.0,
     })
+}
+
+/// Checks that there are the rules that something is expected of.
+fn expect_of_rules(expect: &[Expectation], course: &Course) -> Resolved<()> {
+    let all = FieldPath::default().key("expect");
+    for (index, expectation) in expect.iter().enumerate() {
+        let unknown = |error| Conflict::new(Issue::from(error), all.index(index));
+        course.require(&expectation.rules).map_err(unknown)?;
+    }
+    Ok(())
 }
 
 fn neither_rules_nor_phases() -> Box<Conflict> {
@@ -75,7 +87,9 @@ fn resolve_phases(raw: Vec<RawPhase>, files: &mut Files<'_>) -> Resolved<Vec<Pha
         .enumerate()
         .map(phase)
         .collect::<Result<_, _>>()?;
-    names_are_distinct("phase", phases.iter().map(|phase| &phase.name), &all)?;
+    names_are_distinct("phase", phases.iter().map(|phase| &phase.name), |index| {
+        all.index(index).key("name")
+    })?;
     Ok(phases)
 }
 
@@ -111,7 +125,9 @@ fn resolve_rules(
         .enumerate()
         .map(rule)
         .collect::<Result<_, _>>()?;
-    names_are_distinct("rule", rules.iter().map(|rule| &rule.name), &all)?;
+    names_are_distinct("rule", rules.iter().map(|rule| &rule.name), |index| {
+        all.index(index).key("name")
+    })?;
     Ok(rules)
 }
 
@@ -195,11 +211,11 @@ fn matching(raw: RawMatch) -> Match {
     }
 }
 
-/// Checks the names of what the list at `all` holds.
-fn names_are_distinct<'a>(
+/// Checks the names of several, each at `name_at` its index.
+pub(crate) fn names_are_distinct<'a>(
     what: &str,
     names: impl Iterator<Item = &'a String>,
-    all: &FieldPath,
+    name_at: impl Fn(usize) -> FieldPath,
 ) -> Resolved<()> {
     let mut first_with = HashMap::new();
     for (second, name) in names.enumerate() {
@@ -215,7 +231,6 @@ fn names_are_distinct<'a>(
         } else {
             issue
         };
-        let name_at = |index| all.index(index).key("name");
         return Err(Conflict::new(issue, name_at(second)).against(name_at(first), "the first one"));
     }
     Ok(())
@@ -226,6 +241,6 @@ fn name_of(given: Option<Name>, what: &str, index: usize) -> String {
 }
 
 /// Returns what is called so because nobody gave it a name.
-pub(super) fn default_name(what: &str, index: usize) -> String {
+pub(crate) fn default_name(what: &str, index: usize) -> String {
     format!("{what}-{}", index + 1)
 }

@@ -1,8 +1,7 @@
 //! What may be written in a profile: the raw form, as typed by a person.
 //!
 //! Every struct here is one mapping of the YAML, every field one key. Structs of options and no
-//! tagged enums: with those the parser loses the place of an error. A key that a later version
-//! brings is announced in `LATER` until it becomes a field.
+//! tagged enums: with those the parser loses the place of an error.
 
 mod chance;
 mod fault;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::shape::{HasRules, OneOrMany, Phases, Rules, ShortOr};
 use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
-use super::{Direction, Protocol, Repeat};
+use super::{Direction, Expectation, Protocol, Repeat};
 use crate::units::{DurationNs, Network, PortRange};
 
 pub(super) use self::chance::RawChance;
@@ -37,18 +36,19 @@ pub(super) struct RawProfile {
     pub phases: Option<Phases<RawPhase>>,
     #[serde(default, deserialize_with = "given")]
     pub repeat: Option<Repeat>,
+    #[serde(default)]
+    pub expect: OneOrMany<Expectation>,
 }
 
 impl Vocabulary for RawProfile {
     const WHAT: &'static str = "a profile";
-    const LATER: &'static [&'static str] = &["expect"];
     const ELSEWHERE: &'static [Elsewhere] = &[
         IN_A_RULE,
         (&["for", "ramp"], "into a phase, under `phases`"),
     ];
 }
 
-const IN_A_RULE: Elsewhere = (
+pub(super) const IN_A_RULE: Elsewhere = (
     &[
         "direction",
         "match",
@@ -165,6 +165,8 @@ impl Vocabulary for RawMatch {
 }
 
 /// Reads an optional key that is there; left empty, it is refused and not taken for absent.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
 }

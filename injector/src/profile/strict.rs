@@ -1,8 +1,8 @@
 //! Mappings that take what they know and refuse everything else, by name.
 //!
 //! Serde's derived code knows the keys of a struct, and lets a list stand for a struct, takes an
-//! unknown or repeated key for an error of the whole mapping, and has no memory of words to come.
-//! This adapter sits between the parser and the derived code and is stricter about all three.
+//! unknown or repeated key for an error of the whole mapping.
+//! This adapter sits between the parser and the derived code and is stricter about both.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,20 +16,18 @@ use super::nearest::{list, nearest};
 use crate::units::quote;
 
 /// A mapping with known keys.
-pub(super) trait Vocabulary {
+pub(crate) trait Vocabulary {
     /// What the mapping describes, with its article.
     const WHAT: &'static str;
-    /// Keys that a later version will know.
-    const LATER: &'static [&'static str] = &[];
     /// Keys of other mappings.
     const ELSEWHERE: &'static [Elsewhere] = &[];
 }
 
 /// Keys, and the mapping that they belong into.
-pub(super) type Elsewhere = (&'static [&'static str], &'static str);
+pub(crate) type Elsewhere = (&'static [&'static str], &'static str);
 
 /// A `T` that is written as a mapping, and in no other way.
-pub(super) struct Table<T>(pub(super) T);
+pub(crate) struct Table<T>(pub(crate) T);
 
 impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Table<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -52,14 +50,13 @@ impl<'de, T: Vocabulary + Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
 }
 
 /// Reads a `T` from the pairs of a mapping.
-pub(super) fn table<'de, T, A>(map: A) -> Result<T, A::Error>
+pub(crate) fn table<'de, T, A>(map: A) -> Result<T, A::Error>
 where
     T: Vocabulary + Deserialize<'de>,
     A: MapAccess<'de>,
 {
     let words = Words {
         what: T::WHAT,
-        later: T::LATER,
         elsewhere: T::ELSEWHERE,
     };
     T::deserialize(Pairs { map, words })
@@ -69,7 +66,6 @@ where
 #[derive(Clone, Copy)]
 struct Words {
     what: &'static str,
-    later: &'static [&'static str],
     elsewhere: &'static [Elsewhere],
 }
 
@@ -182,14 +178,7 @@ impl Keys {
     }
 
     fn unknown(&self, key: &str) -> Issue {
-        let Words {
-            what,
-            later,
-            elsewhere,
-        } = self.words;
-        if later.contains(&key) {
-            return Issue::new(format!("`{key}` is not supported by this version yet"));
-        }
+        let Words { what, elsewhere } = self.words;
         let issue = Issue::new(format!("{} is not a key of {what}", quote(key)));
         if key == "<<" {
             return issue.hint("merge keys are not supported: repeat the keys");

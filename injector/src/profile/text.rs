@@ -11,13 +11,13 @@ use crate::units::quote;
 pub const NAME_CHARS_MAX: usize = 63;
 
 /// A name: 1 to [`NAME_CHARS_MAX`] letters, digits, dots, underscores and hyphens.
-pub(super) struct Name(pub(super) String);
+pub(crate) struct Name(pub(crate) String);
 
 /// A text without control characters other than line breaks and tabs.
-pub(super) struct Text(pub(super) String);
+pub(crate) struct Text(pub(crate) String);
 
 /// A seed: any whole number of 64 bits.
-pub(super) struct Seed(pub(super) u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 const NAME_EXPECTED: &str = "a name of 1 to 63 letters, digits, dots, underscores and hyphens";
 

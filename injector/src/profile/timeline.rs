@@ -18,6 +18,18 @@ pub enum Course {
     Phased(Timeline),
 }
 
+impl Course {
+    /// The rules of each phase; where there are no phases, all of them.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &[Rule]> {
+        let (steady, phases) = match self {
+            Self::Steady(rules) => (Some(rules.as_slice()), &[][..]),
+            Self::Phased(timeline) => (None, timeline.phases.as_slice()),
+        };
+        let phased = phases.iter().map(|phase| phase.rules.as_slice());
+        steady.into_iter().chain(phased)
+    }
+}
+
 /// Phases, and how often they are played.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {

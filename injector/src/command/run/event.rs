@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     datapath::{Attached, eviction::Part},
-    observe::report::Achieved,
+    observe::{report::Achieved, verdict::Verdict},
 };
 
 /// One line.
@@ -55,5 +55,6 @@ pub(super) enum Event<'a> {
         elapsed_ms: u64,
         #[serde(flatten)]
         achieved: &'a Achieved,
+        expectations: &'a [Verdict],
     },
 }

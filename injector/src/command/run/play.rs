@@ -37,7 +37,7 @@ use crate::{
         live::Live,
         report::{self, Achieved},
     },
-    profile::Profile,
+    profile::{Expectation, Profile},
 };
 
 /// How often the counters are shown.
@@ -53,7 +53,9 @@ pub(in crate::command) struct Player<'a> {
     session: Session,
     /// Where the run is, if the profile has phases.
     phases: Option<Phases>,
-    /// The text of what is in force, hashed.
+    /// What is expected of what is in force.
+    expect: Vec<Expectation>,
+    /// Its text, hashed.
     sha256: Option<String>,
     started: Instant,
     /// When the faults end, if that is known.
@@ -129,6 +131,7 @@ impl<'a> Player<'a> {
             audit,
             session,
             phases: None,
+            expect: Vec::new(),
             sha256: None,
             started,
             ends,
@@ -148,6 +151,11 @@ impl<'a> Player<'a> {
     /// The name of the profile in force.
     pub(super) fn profile(&self) -> &str {
         self.session.record().map_or("", |record| &record.profile)
+    }
+
+    /// What is expected of the profile in force.
+    pub(super) fn expectations(&self) -> &[Expectation] {
+        &self.expect
     }
 
     /// Gives up what is not needed any more: not before a command has its user's privileges, and not where
@@ -244,9 +252,11 @@ impl<'a> Player<'a> {
         let Prepared {
             plans,
             schedule,
+            expect,
             sha256,
             ..
         } = prepared;
+        self.expect = expect;
         self.sha256 = sha256;
         self.phases = schedule.map(|schedule| Phases::new(plans, schedule, Instant::now()));
         match &self.phases {

@@ -11,7 +11,7 @@ use crate::{
     datapath::Options,
     error::{Code, Failure},
     plan::{Plan, Schedule},
-    profile::{Profile, Source},
+    profile::{Expectation, Profile, Source},
 };
 
 /// A profile as it was chosen.
@@ -75,6 +75,8 @@ pub(in crate::command) struct Prepared {
     pub schedule: Option<Schedule>,
     /// How long it takes, where that is known.
     pub total: Option<Duration>,
+    /// What it is expected to achieve.
+    pub expect: Vec<Expectation>,
     /// See [`Chosen`].
     pub sha256: Option<String>,
 }
@@ -94,6 +96,7 @@ impl Prepared {
             plans: guard.work_out(&profile, seed)?,
             total: faults.duration.into_iter().chain(phased).min(),
             schedule,
+            expect: profile.expect,
             sha256,
         })
     }
