@@ -297,10 +297,9 @@ impl<'a> Player<'a> {
 
     /// Shows the counters. Returns what is lost that the faults cannot go on without.
     fn count(&mut self) -> Result<Option<Lost>, Failure> {
-        let Some(snapshot) = self.session.snapshot()? else {
+        let Some(achieved) = self.look()? else {
             return Ok(Some(Lost::Device));
         };
-        let achieved = Achieved::new(self.session.rules(), &snapshot);
         if self.global.json {
             print_json_line(&Event::Counters {
                 elapsed_ms: self.elapsed_ms(),
@@ -311,29 +310,40 @@ impl<'a> Player<'a> {
         let progress = self.phases.as_ref().map(Phases::progress);
         self.live
             .show(self.started.elapsed(), progress.as_deref(), &achieved);
-        let evicted = self.look_for_evictions()?;
-        Ok((self.faults.strict && !evicted.is_empty()).then_some(Lost::Parts(evicted)))
+        let evicted = self.session.evicted();
+        let is_lost = self.faults.strict && !evicted.is_empty();
+        Ok(is_lost.then(|| Lost::Parts(evicted.to_vec())))
     }
 
-    /// Says what others have taken away since the last time, and returns all that is.
-    fn look_for_evictions(&mut self) -> Result<Vec<Part>, Failure> {
+    /// Says what others have taken away since the last time, and returns the counters; `None` when the
+    /// device is gone.
+    fn look(&mut self) -> Result<Option<Achieved>, Failure> {
         let former = self.session.evicted().to_vec();
-        let evicted = self.session.find_evicted()?;
+        let Some(snapshot) = self.session.look()? else {
+            return Ok(None);
+        };
+        self.say_evicted(&former)?;
+        Ok(Some(Achieved::new(self.session.rules(), &snapshot)))
+    }
+
+    /// Says what others have taken away, where that is more than before.
+    fn say_evicted(&self, former: &[Part]) -> Result<(), Failure> {
+        let evicted = self.session.evicted();
         if evicted.iter().all(|part| former.contains(part)) {
-            return Ok(evicted);
+            return Ok(());
         }
         if self.global.json {
             print_json_line(&Event::Evicted {
                 elapsed_ms: self.elapsed_ms(),
-                parts: &evicted,
+                parts: evicted,
             })?;
         }
         self.live.print(format_args!(
             "{}: evicted: {}: others took it away, and its faults are off until the run is started anew",
             self.faults.interface,
-            eviction::list(&evicted)
+            eviction::list(evicted)
         ));
-        Ok(evicted)
+        Ok(())
     }
 
     /// Does what is due of the phases.
@@ -368,10 +378,9 @@ impl<'a> Player<'a> {
 
     /// Swaps the saved profile in. Where that fails, says why, and the old one stays in force.
     fn reload(&mut self) -> Result<(), Failure> {
-        let former = match self.session.snapshot()? {
-            Some(snapshot) => Achieved::new(self.session.rules(), &snapshot),
-            // The device is gone: the counters will tell.
-            None => return Ok(()),
+        // Where the device is gone, the counters will tell.
+        let Some(former) = self.look()? else {
+            return Ok(());
         };
         if let Err(failure) = self.swap_saved() {
             self.live.print(failure);
