@@ -139,7 +139,8 @@ pub struct Run {
 Returns when the faults are in force. A process in the background holds them; they end with it, with
 `injector clear -i DEV`, after `--for`, or when the profile's phases are over. Where faults are in the
 background already, their rules are swapped, all at once: no packet meets both, and none the old ones
-after the return. --attach, --xdp and --lapse stay as they are then; --replace starts anew.
+after the return. --attach, --xdp, --lapse and --wait-for-device stay as they are then; --replace starts
+anew.
 
 Examples:
   injector apply flaky.yaml -i eth0
@@ -178,6 +179,10 @@ pub struct Faults {
     /// End, with exit code 5, as soon as others take a part of the run away: a program, the private pair
     #[arg(long)]
     pub strict: bool,
+    /// Where there is no such interface, or it is deleted, wait until there is one of that name. --for
+    /// counts meanwhile
+    #[arg(long)]
+    pub wait_for_device: bool,
     /// Append a line to this file when faults start, change and end; else the systemd journal has them
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,

@@ -36,6 +36,7 @@ pub struct Injector {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event {
+    Waiting(Waiting),
     Started(Started),
     Phase(Phase),
     Counters(Achieved),
@@ -44,8 +45,15 @@ enum Event {
     Ended(Ended),
 }
 
-/// The first event.
+/// There is no device, and the run waits for one.
 #[derive(Clone, Debug, Deserialize)]
+pub struct Waiting {
+    /// What was achieved on the device before.
+    pub former: Option<Achieved>,
+}
+
+/// The faults are in force.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Started {
     /// The seed in use.
     pub seed: u64,
@@ -374,6 +382,8 @@ impl Background {
         #[derive(Deserialize)]
         struct Applied {
             pid: i32,
+            /// Absent where it waits for the device.
+            #[serde(default)]
             swapped: bool,
             seed: u64,
         }
@@ -411,7 +421,8 @@ fn clear_all(netns: &std::path::Path) {
 }
 
 impl Injector {
-    /// Starts it on the host's device with a profile, and waits until the faults are in force.
+    /// Starts it on the host's device with a profile, and waits until the faults are in force, or it waits
+    /// for the device.
     #[track_caller]
     pub fn start(host: &Host, profile: &str) -> Self {
         Self::start_with(host, profile, &[])
@@ -468,6 +479,7 @@ impl Injector {
         // The verifier has a lot to do, on an emulated CPU beside other tests' runs.
         let started = match events.recv_timeout(3 * PATIENCE) {
             Ok(Event::Started(started)) => started,
+            Ok(Event::Waiting(_)) => Started::default(),
             Ok(event) => panic!("the first event is {event:?}"),
             Err(RecvTimeoutError::Timeout) => panic!("injector does not start"),
             Err(RecvTimeoutError::Disconnected) => {
@@ -506,6 +518,24 @@ impl Injector {
         match self.events.recv_timeout(PATIENCE) {
             Ok(Event::Counters(achieved)) => achieved,
             other => panic!("no counters come, but {other:?}"),
+        }
+    }
+
+    /// Waits until the run waits for a device.
+    #[track_caller]
+    pub fn waiting(&self) -> Waiting {
+        match self.next_but_counters() {
+            Ok(Event::Waiting(waiting)) => waiting,
+            other => panic!("does not wait, but {other:?}: {}", self.stderr()),
+        }
+    }
+
+    /// Waits until the faults are in force on a device that has been waited for.
+    #[track_caller]
+    pub fn in_force(&self) -> Started {
+        match self.next_but_counters() {
+            Ok(Event::Started(started)) => started,
+            other => panic!("not started, but {other:?}: {}", self.stderr()),
         }
     }
 

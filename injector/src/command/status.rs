@@ -12,7 +12,7 @@ use crate::{
         control::{self, Control, Term},
         counters::Counters,
         eviction::{self, Part},
-        journal::{self, Record, RunMaps},
+        journal::{self, Place, Record, RunMaps},
     },
     error::Failure,
     observe::{
@@ -55,6 +55,8 @@ struct Run {
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
+    /// There is no device of the name, and it waits for one.
+    Waiting,
     /// It is being set up.
     Starting,
     /// Its faults are in force.
@@ -111,6 +113,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
     let (achieved, term) = read.unzip();
     let state = match term {
         _ if !alive => State::Killed,
+        None if matches!(record.place(), Place::Absent(_)) => State::Waiting,
         None if record.maps.is_some() => State::Ending,
         None => State::Starting,
         Some(term) if term.has_lapsed() => State::Lapsed,
@@ -177,6 +180,7 @@ fn text(run: &Run) -> String {
 
 fn state(run: &Run) -> &'static str {
     match (run.state, run.background) {
+        (State::Waiting, _) => "waiting for the device",
         (State::Starting, _) => "starting",
         (State::Ending, _) => "ending",
         (State::Running, true) => "running in the background",

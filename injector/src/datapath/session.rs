@@ -26,10 +26,12 @@ use super::{
 };
 use crate::plan::{Needs, Plan};
 
+mod absence;
 mod assembly;
 mod confinement;
 mod swap;
 
+pub use absence::{Absence, is_there};
 use assembly::Assembly;
 pub use confinement::Ahead;
 pub use swap::Prepared;
@@ -111,7 +113,8 @@ impl Session {
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
-            let record = new_record(&target, id, plan, options);
+            let link = &target.link;
+            let record = new_record(&link.name, link.index, id, plan, options);
             let mut journal = claim(&netlink, record)?;
             let assembly = Assembly {
                 netns,
@@ -355,7 +358,7 @@ fn claim(netlink: &Netlink, record: Record) -> Result<Journal> {
     }
 }
 
-fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) -> Record {
+fn new_record(device: &str, ifindex: u32, netns: NetnsId, plan: &Plan, options: Options) -> Record {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -363,8 +366,8 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) ->
         schema: journal::SCHEMA.into(),
         pid: std::process::id(),
         background: options.background,
-        device: target.link.name.clone(),
-        ifindex: target.link.index,
+        device: device.into(),
+        ifindex,
         netns,
         profile: plan.profile.clone(),
         phase: plan.phase.clone(),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The achievement of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Achieved {
     /// Per rule, in order of precedence.
     pub rules: Vec<AchievedRule>,
@@ -18,7 +18,7 @@ pub struct Achieved {
 }
 
 /// Packets outside the rules.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Path {
     /// Passed: no rule matched.
     pub unmatched: u64,

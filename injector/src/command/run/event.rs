@@ -11,6 +11,14 @@ use crate::{
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event<'a> {
+    /// There is no device of the name, and the run waits for one.
+    Waiting {
+        schema: &'static str,
+        device: &'a str,
+        /// What was achieved on the device before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        former: Option<&'a Achieved>,
+    },
     /// The faults are in force.
     Started {
         schema: &'static str,

@@ -68,13 +68,14 @@ impl Chosen {
 }
 
 /// What is to be played.
+#[derive(Clone)]
 pub(in crate::command) struct Prepared {
     /// One for each phase.
     pub plans: Vec<Plan>,
     /// When which phase comes, where there are phases.
     pub schedule: Option<Schedule>,
-    /// How long it takes, where that is known.
-    pub total: Option<Duration>,
+    /// How long it may take.
+    pub duration: Option<Duration>,
     /// See [`Chosen`].
     pub sha256: Option<String>,
 }
@@ -89,13 +90,18 @@ impl Prepared {
     ) -> Result<Self, Failure> {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
-        let phased = schedule.as_ref().and_then(Schedule::total);
         Ok(Self {
             plans: guard.work_out(&profile, seed)?,
-            total: faults.duration.into_iter().chain(phased).min(),
+            duration: faults.duration,
             schedule,
             sha256,
         })
+    }
+
+    /// How long it takes, where that is known.
+    pub(in crate::command) fn total(&self) -> Option<Duration> {
+        let phased = self.schedule.as_ref().and_then(Schedule::total);
+        self.duration.into_iter().chain(phased).min()
     }
 
     /// What comes into force first.
