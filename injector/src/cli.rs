@@ -251,6 +251,16 @@ pub struct Attach {
     /// Where ingress rules that only drop are decided
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     pub xdp: XdpPolicy,
+    /// Where the kernel has no fq, leave out what needs it: delay, reorder, rate and slot
+    #[arg(long, value_enum, value_name = "delay")]
+    pub allow_missing: Option<Missing>,
+}
+
+/// What faults may go without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Missing {
+    /// What holds packets.
+    Delay,
 }
 
 /// What is kept from harm, so that nobody is locked out.

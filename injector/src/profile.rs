@@ -35,6 +35,7 @@ mod shape;
 mod strict;
 mod text;
 mod timeline;
+mod without;
 mod yaml;
 
 use ipnet::IpNet;

@@ -63,6 +63,8 @@ pub struct Started {
     pub attached: Vec<Attached>,
     /// What no rule touches.
     pub protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    pub left_out: Vec<String>,
 }
 
 /// A hook, and how a program is attached to it.

@@ -239,13 +239,15 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
         let left = format::remaining(ms);
         format!("; they end in {left}")
     });
+    let left_out = report::left_out(&in_force.left_out).map(|line| format!("{device}: {line}\n"));
     print(&format!(
         "{device}: faults {what}: profile {profile}, seed {seed}, {}; held by pid {pid}{}\n\
          {device}: protected: {}\n\
-         `{}` ends them\n",
+         {}`{}` ends them\n",
         hooks.join(", "),
         end.unwrap_or_default(),
         report::protected(&in_force.protected),
+        left_out.unwrap_or_default(),
         clearing(device, global),
     ))
 }

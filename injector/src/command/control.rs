@@ -63,6 +63,9 @@ pub(super) struct InForce {
     pub attached: Vec<Attached>,
     /// What no rule touches.
     pub protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// The process that holds them.
     pub pid: u32,
     /// Whether others were in force before.

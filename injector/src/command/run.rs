@@ -226,6 +226,7 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
             ifindex: session.ifindex(),
             attached: session.attached(),
             protected: &record.protected,
+            left_out: &record.left_out,
         });
     }
     let hooks: Vec<_> = session
@@ -242,6 +243,9 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
         if ends { "" } else { "; Ctrl-C ends them" },
         report::protected(&record.protected),
     ));
+    if let Some(line) = report::left_out(&record.left_out) {
+        global.say(format_args!("{device}: {line}"));
+    }
     Ok(())
 }
 

@@ -45,6 +45,8 @@ struct Run {
     evicted: Vec<Part>,
     /// What no rule touches.
     protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    left_out: Vec<String>,
     #[serde(flatten)]
     term: Option<Term>,
     #[serde(flatten)]
@@ -142,6 +144,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
         started: record.started,
         attached: record.attached,
         protected: record.protected,
+        left_out: record.left_out,
         evicted: record.evicted,
     })
 }
@@ -172,6 +175,9 @@ fn text(run: &Run) -> String {
         let _ = writeln!(text, "  evicted: {}", eviction::list(&run.evicted));
     }
     let _ = writeln!(text, "  protected: {}", report::protected(&run.protected));
+    if let Some(line) = report::left_out(&run.left_out) {
+        let _ = writeln!(text, "  {line}");
+    }
     if let Some(achieved) = &run.achieved {
         text += &report::text(achieved);
     }

@@ -378,6 +378,7 @@ fn new_record(device: &str, ifindex: u32, netns: NetnsId, plan: &Plan, options: 
         first_slot: 0,
         delay_max_ns: plan.delay_max_ns(),
         protected: plan.protection.names(),
+        left_out: plan.left_out.clone(),
         attached: Vec::new(),
         evicted: Vec::new(),
         maps: None,

@@ -125,6 +125,12 @@ pub fn protected(names: &[String]) -> String {
     }
 }
 
+/// What a run goes without, in a line; `None` where that is nothing.
+pub fn left_out(keys: &[String]) -> Option<String> {
+    let keys = (!keys.is_empty()).then(|| keys.join(", "))?;
+    Some(format!("left out: {keys}: this kernel has no fq"))
+}
+
 /// A line per rule, with the columns that any rule asks for.
 pub fn text(achieved: &Achieved) -> String {
     type Column = (

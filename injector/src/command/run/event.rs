@@ -29,6 +29,8 @@ pub(super) enum Event<'a> {
         attached: &'a [Attached],
         /// What no rule touches.
         protected: &'a [String],
+        /// What the profile asks for, and this kernel cannot do.
+        left_out: &'a [String],
     },
     /// A phase is in force.
     Phase {

@@ -303,8 +303,12 @@ impl<'a> Player<'a> {
             })?;
         }
         let progress = self.phases.as_ref().map(Phases::progress);
-        self.live
-            .show(self.begun.elapsed(), progress.as_deref(), &achieved);
+        let left_out = self
+            .session
+            .record()
+            .and_then(|record| report::left_out(&record.left_out));
+        let notes: Vec<_> = progress.into_iter().chain(left_out).collect();
+        self.live.show(self.begun.elapsed(), &notes, &achieved);
         let evicted = self.session.evicted();
         let is_lost = self.faults.strict && !evicted.is_empty();
         Ok(is_lost.then(|| Lost::Parts(evicted.to_vec())))

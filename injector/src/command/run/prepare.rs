@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::phases;
 use crate::{
     cli::{Faults, Global},
-    command::{guard::Guard, invalid_profile, quick},
+    command::{guard::Guard, invalid_profile, missing, quick},
     datapath::Options,
     error::{Code, Failure},
     plan::{Plan, Schedule},
@@ -91,7 +91,7 @@ impl Prepared {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
         Ok(Self {
-            plans: guard.work_out(&profile, seed)?,
+            plans: missing::work_out(profile, seed, guard, &faults.attach)?,
             duration: faults.duration,
             schedule,
             sha256,

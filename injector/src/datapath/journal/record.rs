@@ -49,6 +49,9 @@ pub struct Record {
     /// What no rule touches.
     #[serde(default)]
     pub protected: Vec<String>,
+    /// The keys of faults that the profile asks for, and the rules do not have.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
     /// The parts that others have taken away since.
