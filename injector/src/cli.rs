@@ -163,7 +163,8 @@ pub struct Run {
 Returns when the faults are in force. A process in the background holds them; they end with it, with
 `injector clear -i DEV`, after `--for`, or when the profile's phases are over. Where faults are in the
 background already, their rules are swapped, all at once: no packet meets both, and none the old ones
-after the return. --attach, --xdp and --lapse stay as they are then; --replace starts anew.
+after the return. --attach, --xdp, --lapse and --wait-for-device stay as they are then; --replace starts
+anew.
 
 Examples:
   injector apply flaky.yaml -i eth0
@@ -202,6 +203,10 @@ pub struct Faults {
     /// End, with exit code 5, as soon as others take a part of the run away: a program, the private pair
     #[arg(long)]
     pub strict: bool,
+    /// Where there is no such interface, or it is deleted, wait until there is one of that name. --for
+    /// counts meanwhile
+    #[arg(long)]
+    pub wait_for_device: bool,
     /// Append a line to this file when faults start, change and end; else the systemd journal has them
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
@@ -270,6 +275,16 @@ pub struct Attach {
     /// Where ingress rules that only drop are decided
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     pub xdp: XdpPolicy,
+    /// Where the kernel has no fq, leave out what needs it: delay, reorder, rate and slot
+    #[arg(long, value_enum, value_name = "delay")]
+    pub allow_missing: Option<Missing>,
+}
+
+/// What faults may go without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Missing {
+    /// What holds packets.
+    Delay,
 }
 
 /// What is kept from harm, so that nobody is locked out.

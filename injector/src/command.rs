@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod guard;
 mod hold;
+mod missing;
 mod plan;
 mod predict;
 mod profiles;

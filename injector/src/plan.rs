@@ -110,6 +110,8 @@ pub struct Plan {
     pub models: Models,
     /// Which packets they may not touch.
     pub protection: Protection,
+    /// The keys of faults that the profile asks for, and these rules do not have.
+    pub left_out: Vec<String>,
 }
 
 /// Why a profile cannot be worked out.
@@ -184,6 +186,7 @@ impl Plan {
                 rules,
                 models,
                 protection: Protection::default(),
+                left_out: Vec::new(),
             })
         };
         match &profile.course {

@@ -39,6 +39,7 @@ pub(crate) mod shape;
 pub(crate) mod strict;
 pub(crate) mod text;
 mod timeline;
+mod without;
 pub(crate) mod yaml;
 
 use ipnet::IpNet;

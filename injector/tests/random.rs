@@ -380,4 +380,26 @@ proptest! {
             assert_within_bounds(&plan);
         }
     }
+
+    #[test]
+    fn without_what_holds_packets_none_is_held_and_the_rest_stays(text in any_profile(), seed: u64) {
+        let profile = profile::parse("profile.yaml", &text).expect("valid");
+        let (rest, left_out) = profile.clone().without_holding();
+        prop_assert_eq!(left_out.is_empty(), rest == profile);
+        let plans = Plan::all(&rest, seed).expect("few entries");
+        prop_assert!(plans.iter().all(|plan| plan.delay_max_ns() == 0));
+        // Where the whole fits, the same packets are hit by what is left.
+        let Ok(whole) = Plan::all(&profile, seed) else {
+            return Ok(());
+        };
+        for (rest, whole) in plans.iter().zip(&whole) {
+            prop_assert_eq!(rest.rules.len(), whole.rules.len());
+            for (rest, whole) in rest.rules.iter().zip(&whole.rules) {
+                prop_assert_eq!(&rest.entries, &whole.entries);
+                for fault in [fault::CORRUPT, fault::DUPLICATE] {
+                    prop_assert_eq!(rest.spec.chances[fault].odds, whole.spec.chances[fault].odds);
+                }
+            }
+        }
+    }
 }

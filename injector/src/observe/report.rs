@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The achievement of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Achieved {
     /// Per rule, in order of precedence.
     pub rules: Vec<AchievedRule>,
@@ -22,7 +22,7 @@ pub struct Achieved {
 }
 
 /// Packets outside the rules.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Path {
     /// Passed: no rule matched.
     pub unmatched: u64,
@@ -153,6 +153,12 @@ pub fn protected(names: &[String]) -> String {
         [] => "nothing".into(),
         names => names.join(", "),
     }
+}
+
+/// What a run goes without, in a line; `None` where that is nothing.
+pub fn left_out(keys: &[String]) -> Option<String> {
+    let keys = (!keys.is_empty()).then(|| keys.join(", "))?;
+    Some(format!("left out: {keys}: this kernel has no fq"))
 }
 
 /// A line per rule, with the columns that any rule asks for.
