@@ -3,16 +3,19 @@
 mod apply;
 mod check;
 mod clear;
+mod completions;
 mod control;
 mod demo;
 mod doctor;
 mod guard;
 mod hold;
+mod man;
 mod plan;
 mod predict;
 mod profiles;
 mod quick;
 mod run;
+mod schema;
 mod status;
 
 use std::{
@@ -50,6 +53,9 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args, &global),
         Command::Demo(args) => demo::demo(&args, &global),
         Command::Profiles(args) => profiles::profiles(&args, &global),
+        Command::Schema => schema::schema(),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
     });
     ExitCode::from(outcome.unwrap_or_else(|failure| {
         eprintln!("{failure}");

@@ -20,6 +20,8 @@ mod file;
 mod files;
 mod guard;
 mod issue;
+#[cfg(test)]
+mod json_schema;
 mod keyword;
 mod lines;
 mod load;
