@@ -115,8 +115,8 @@ pub enum Command {
 /// Inject faults until Ctrl-C, until the profile's phases are over, or as long as a command runs
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Faults are in force when it says so, and over when it ends, however it ends. `injector profiles`
-lists what a profile may be called, `injector schema` says what may stand in one.
+Faults are in force when it says so, and end with it. `injector profiles` lists the built-in profiles,
+`injector schema` says what may stand in one of your own.
 
 Examples:
   injector run flaky.yaml -i eth0
