@@ -1,4 +1,4 @@
-//! The command line: types only.
+//! The command line: types, and what a shell offers to fill them.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

@@ -3,15 +3,16 @@
 //! Keys and what they mean are those of the raw types, and their comments; what a scalar may be stands
 //! beside its parser. Only tests make the schema: the command prints the file that they compare with it.
 
+mod constraints;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::schema::{RawDistribution, RawProfile};
+use super::schema::{DistributionName, RawDistribution, RawProfile, RawTable};
 use super::shape::{Fault, LIST_MAX, OneOrMany, PHASES_MAX, Phases, RULES_MAX, Rules, ShortOr};
 use super::strict::Table;
-use crate::profile::schema::{DistributionName, RawTable};
 
 /// Declares the schemas of shapes, which stand where they are used.
 macro_rules! shapes {
@@ -106,84 +107,17 @@ fn without_null(schema: &mut Schema) {
     }
 }
 
-/// Adds what keys of a mapping have to do with each other, as far as that is seen without files.
+/// Adds what keys of a mapping have to do with each other.
 fn with_constraints(schema: &mut Schema) {
+    let constraints = |name: &str| constraints::of(name).into_iter().flatten();
     let definitions = schema.get_mut("definitions").and_then(Value::as_object_mut);
     for (name, definition) in definitions.into_iter().flatten() {
-        let definition = definition
-            .as_object_mut()
-            .expect("a mapping has properties");
-        let constraints = match name.as_str() {
-            "RawDrop" => drop(),
-            "RawCorrupt" | "RawDuplicate" | "RawReorder" => chance(),
-            "RawSlot" => json!({ "anyOf": [require("packets"), require("bytes")] }),
-            "RawRule" => rule(),
-            _ => continue,
-        };
-        definition.extend(constraints.as_object().cloned().unwrap_or_default());
+        let definition = definition.as_object_mut();
+        definition
+            .expect("a definition has keywords")
+            .extend(constraints(name));
     }
-    if schema.get("definitions").is_some() {
-        schema
-            .ensure_object()
-            .extend(profile().as_object().cloned().unwrap_or_default());
-    }
-}
-
-fn require(key: &str) -> Value {
-    json!({ "required": [key] })
-}
-
-fn profile() -> Value {
-    json!({
-        "oneOf": [require("rules"), require("phases")],
-        "dependencies": { "repeat": ["phases"] },
-    })
-}
-
-/// Only a recording gives what is then missing.
-fn rule() -> Value {
-    let needs = |key| json!({ "if": { "type": "object" }, "then": require(key) });
-    json!({
-        "dependencies": { "reorder": { "anyOf": [require("delay"), require("replay")] } },
-        "if": { "not": require("replay") },
-        "then": { "properties": { "delay": needs("time"), "rate": needs("bandwidth") } },
-    })
-}
-
-const CHANCES: [&str; 4] = ["probability", "every", "first", "packets"];
-
-/// Exactly one key says which packets are hit.
-fn chance() -> Value {
-    json!({
-        "oneOf": CHANCES.map(require),
-        "dependencies": { "correlation": ["probability"] },
-    })
-}
-
-/// Exactly one key says which packets are hit, or a model does, with keys of its own.
-fn drop() -> Value {
-    let of = |model: &str, key: &str, others: &[&str]| {
-        let strays = CHANCES.iter().chain(others).map(|key| require(key));
-        let strays: Vec<_> = strays.collect();
-        json!({
-            "properties": { "model": { "const": model } },
-            "required": ["model", key],
-            "not": { "anyOf": strays },
-        })
-    };
-    let gemodel = ["p", "r", "one_minus_h", "one_minus_k"];
-    let state = ["p13", "p31", "p32", "p23", "p14"];
-    let needs_model = gemodel
-        .iter()
-        .chain(&state)
-        .map(|key| ((*key).to_owned(), json!(["model"])));
-    let mut dependencies: serde_json::Map<_, _> = needs_model.collect();
-    dependencies.insert("correlation".into(), json!(["probability"]));
-    let by_chance = json!({ "oneOf": CHANCES.map(require), "not": require("model") });
-    json!({
-        "oneOf": [by_chance, of("gemodel", "p", &state), of("state", "p13", &gemodel)],
-        "dependencies": dependencies,
-    })
+    schema.ensure_object().extend(constraints("RawProfile"));
 }
 
 /// Set `BLESS=1` to write the file, and read the difference before committing it.
