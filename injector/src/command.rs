@@ -3,11 +3,13 @@
 mod apply;
 mod check;
 mod clear;
+mod completions;
 mod control;
 mod demo;
 mod doctor;
 mod guard;
 mod hold;
+mod man;
 mod missing;
 mod plan;
 mod predict;
@@ -15,6 +17,7 @@ mod profiles;
 mod quick;
 mod run;
 mod scenario;
+mod schema;
 mod signals;
 mod status;
 mod trace;
@@ -57,6 +60,9 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args, &global),
         Command::Demo(args) => demo::demo(&args, &global),
         Command::Profiles(args) => profiles::profiles(&args, &global),
+        Command::Schema => schema::schema(),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
     });
     ExitCode::from(outcome.unwrap_or_else(|failure| {
         eprintln!("{failure}");

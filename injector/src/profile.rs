@@ -24,6 +24,8 @@ pub(crate) mod files;
 mod guard;
 mod inline;
 pub(crate) mod issue;
+#[cfg(test)]
+mod json_schema;
 mod keyword;
 mod lines;
 mod load;

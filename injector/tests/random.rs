@@ -1,5 +1,7 @@
 //! Any valid profile can be worked out, and what comes out is within the bounds of the kernel side.
 
+use std::fs;
+
 use injector::plan::{HELD_MAX_NS, Hook, Models, Needs, Plan, PlanError, PlannedRule};
 use injector::profile::{self, RULES_MAX};
 use injector::units::DurationNs;
@@ -9,6 +11,7 @@ use injector_common::corrupt::BITS_MAX;
 use injector_common::fate::{COPIES_MAX, Fates};
 use injector_common::pace::{self, Train};
 use injector_common::random::CERTAIN;
+use jsonschema::Validator;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -360,6 +363,21 @@ fn play(rule: &PlannedRule, models: &Models) {
     }
 }
 
+thread_local!(static SCHEMA: Validator = schema());
+
+fn schema() -> Validator {
+    let text = fs::read_to_string("../docs/profile.schema.json").unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+/// Asserts that the JSON Schema, by which editors judge, allows the profile, too.
+fn assert_valid(schema: &Validator, text: &str) {
+    let value = serde_yaml::from_str(text).unwrap();
+    if let Err(error) = schema.validate(&value) {
+        panic!("{}: {error}\n{text}", error.instance_path());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -369,6 +387,7 @@ proptest! {
             Ok(profile) => profile,
             Err(error) => panic!("{error}\n{text}"),
         };
+        SCHEMA.with(|schema| assert_valid(schema, &text));
         let plans = match Plan::all(&profile, seed) {
             Err(PlanError::HeldTooLong { longest_ns, .. }) => {
                 prop_assert!(longest_ns > HELD_MAX_NS);

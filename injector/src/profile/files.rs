@@ -156,3 +156,9 @@ fn blame(flaw: Flaw, path: &Path, text: &str, at: FieldPath) -> Box<Conflict> {
         span: span.start.min(end)..span.end.min(end),
     })
 }
+
+#[cfg(test)]
+scalar::schema_of!(FileName as "File", {
+    "type": ["number", "string"],
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+});

@@ -6,6 +6,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::issue::Issue;
 use crate::units::quote;
+#[cfg(test)]
+use crate::units::scalar::schema_of;
 
 /// Longest name of a profile or rule, in characters.
 pub const NAME_CHARS_MAX: usize = 63;
@@ -104,3 +106,20 @@ impl<'de> Deserialize<'de> for Seed {
         deserializer.deserialize_any(SeedVisitor)
     }
 }
+
+#[cfg(test)]
+schema_of!(Name as "Name", NAME_EXPECTED, {
+    "type": "string",
+    "pattern": format!("^[A-Za-z0-9._-]{{1,{NAME_CHARS_MAX}}}$"),
+});
+#[cfg(test)]
+schema_of!(Text as "Text", "a text", {
+    "type": "string",
+    "pattern": r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$",
+});
+#[cfg(test)]
+schema_of!(Seed as "Seed", format!("a whole number from 0 to {}", u64::MAX), {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": u64::MAX,
+});
