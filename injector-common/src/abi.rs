@@ -8,17 +8,24 @@ mod chance;
 mod counters;
 mod distribution;
 pub mod features;
+mod histogram;
 mod packet;
 mod rule;
 mod spec;
+mod tracing;
 mod track;
 
 pub use chance::{Block, Chain, ChainState, Chance, fault, model};
 pub use counters::{PathCounters, RuleCounters};
 pub use distribution::Distribution;
+pub use histogram::Histogram;
 pub use packet::{Context, RETURN_MAGIC, RuleId, Split};
 pub use rule::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable};
 pub use spec::{Delay, FaultSpec, Pace, PaceState, RuleState, flags, place};
+pub use tracing::{
+    CAPTURED_END, HEADERS_CAPTURED, Hit, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS, Told, TraceFilter,
+    TraceState, faults, hit,
+};
 pub use track::{Point, Track};
 
 /// Most match entries of one direction. A rule takes one entry for each combination of its source
@@ -94,6 +101,12 @@ pub mod maps {
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
     /// `PerCpuArray<PathCounters>` with one element.
     pub const PATH_COUNTERS: &str = "PATH_COUNTERS";
+    /// `Array<TraceFilter>` with one element.
+    pub const TRACE: &str = "TRACE";
+    /// `Array<TraceState>` with one element.
+    pub const TRACE_STATE: &str = "TRACE_STATE";
+    /// A ring of [`Told`](super::Told).
+    pub const HITS: &str = "HITS";
     /// `Array<Split>`: a ring of [`globals::SPLITS_MASK`](super::globals::SPLITS_MASK) + 1 elements
     /// for each processor.
     pub const SPLITS: &str = "SPLITS";

@@ -122,6 +122,13 @@ impl Block {
     pub const fn is_hit(&self, fault: usize, lane: u64) -> bool {
         (self.hits[fault % fault::COUNT] >> lane) & 1 != 0
     }
+
+    /// Whether anything but a delay happens to the packet of a lane.
+    #[inline(always)]
+    pub const fn is_touched(&self, lane: u64) -> bool {
+        let [a, b, c, d] = self.hits;
+        ((a | b | c | d) >> lane) & 1 != 0
+    }
 }
 
 /// What a fault does to the packets of a block, or, beyond the last fault, which of them have the delay

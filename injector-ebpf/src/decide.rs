@@ -7,7 +7,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use injector_common::{
-    abi::{Context, FaultSpec, Split, fault, features, flags},
+    abi::{Context, FaultSpec, Hit, Split, fault, faults, features, flags},
     corrupt::{self, Flip, Target},
     fate::COPIES_MAX,
     random::LANES,
@@ -20,6 +20,7 @@ use crate::{
     maps::FAULTS,
     put_back, record,
     skb::{SHOT, Skb},
+    trace,
 };
 
 /// Whether a packet's checksums are there, or left to a NIC to fill in.
@@ -59,6 +60,8 @@ struct Segment<'a> {
     split: &'a mut Split,
     /// Its index among the packets of the rule.
     n: u64,
+    /// What has happened to it.
+    hit: Hit,
 }
 
 /// Carries out what happens to a segment, and says how what is left of it goes on.
@@ -73,12 +76,19 @@ pub fn carry_out(skb: Skb, context: Context, checksums: Checksums) -> Option<Con
     if n / LANES >= split.block.end {
         rule.go_on(&mut split.block)?;
     }
+    let hit = Hit {
+        n,
+        slot,
+        packets: 1,
+        ..Hit::default()
+    };
     Segment {
         skb,
         rule,
         context,
         split,
         n,
+        hit,
     }
     .carry_out(checksums)
 }
@@ -87,16 +97,19 @@ impl Segment<'_> {
     #[inline(always)]
     fn carry_out(mut self, checksums: Checksums) -> Option<Context> {
         let (skb, slot, spec) = (self.skb, self.rule.slot, self.rule.spec);
+        if self.split.block.is_touched(self.n % LANES) {
+            record::hit(slot, self.n, 1);
+        }
         if self.is_lost() {
             record::leave(self.context.rule(), 1);
+            trace::packet(skb, self.hit);
             return None;
         }
         if checksums == Checksums::Filled
             && globals::uses(features::CORRUPT)
             && self.is_hit(fault::CORRUPT)
-            && corrupt_packet(skb.context(), slot, self.n) != 0
         {
-            record::rule(slot, |counters| counters.corrupted += 1);
+            self.corrupt();
         }
         skb.set_cb::<3>(self.split.priority);
         let passed_ns = self.pass();
@@ -105,6 +118,7 @@ impl Segment<'_> {
         }
         let delay_ns = if globals::uses(features::REORDER) && self.is_hit(fault::REORDER) {
             record::rule(slot, |counters| counters.reordered += 1);
+            self.hit.faults |= faults::REORDER;
             0
         } else {
             if spec.delays() {
@@ -112,7 +126,29 @@ impl Segment<'_> {
             }
             self.split.passage.delay_ns
         };
-        Some(self.send_at(passed_ns + delay_ns))
+        let departure_ns = passed_ns + delay_ns;
+        self.hit.delay_ns = departure_ns.saturating_sub(self.split.due_ns);
+        if self.hit.delay_ns != 0 {
+            self.hit.faults |= faults::DELAY;
+        }
+        if self.hit.faults != 0 {
+            trace::packet(skb, self.hit);
+        }
+        Some(self.send_at(departure_ns))
+    }
+
+    #[inline(always)]
+    fn corrupt(&mut self) {
+        let (skb, slot) = (self.skb, self.rule.slot);
+        self.hit.faults |= faults::CORRUPT;
+        trace::before(skb, self.hit);
+        let bit = corrupt_packet(skb.context(), slot, self.n);
+        if bit == UNCHANGED {
+            self.hit.faults &= !faults::CORRUPT;
+            return;
+        }
+        self.hit.bit = bit;
+        record::rule(slot, |counters| counters.corrupted += 1);
     }
 
     #[inline(always)]
@@ -122,13 +158,14 @@ impl Segment<'_> {
 
     /// Whether the packet is dropped, by chance or because the queue is full; marked where that will do.
     #[inline(always)]
-    fn is_lost(&self) -> bool {
+    fn is_lost(&mut self) -> bool {
         let passage = &self.split.passage;
         if globals::uses(features::DROP) && self.is_hit(fault::DROP) {
             if self.is_marked(flags::ECN) {
                 return false;
             }
             record::rule(self.rule.slot, |counters| counters.dropped += 1);
+            self.hit.faults |= faults::DROP;
             return true;
         }
         if globals::uses(features::PACE)
@@ -136,6 +173,7 @@ impl Segment<'_> {
             && (self.split.left >= passage.admitted || !self.is_marked(flags::QUEUE_ECN))
         {
             record::rule(self.rule.slot, |counters| counters.overlimit += 1);
+            self.hit.faults |= faults::OVERLIMIT;
             return true;
         }
         false
@@ -143,8 +181,12 @@ impl Segment<'_> {
 
     /// Marks the packet where the rule does so in place of dropping, and says whether it is.
     #[inline(always)]
-    fn is_marked(&self, flag: u32) -> bool {
-        mark(self.skb, self.rule.slot, self.rule.spec, flag)
+    fn is_marked(&mut self, flag: u32) -> bool {
+        let is_marked = mark(self.skb, self.rule.slot, self.rule.spec, flag);
+        if is_marked {
+            self.hit.faults |= faults::MARK;
+        }
+        is_marked
     }
 
     /// Lets one more packet pass the bottleneck; returns when.
@@ -177,6 +219,8 @@ impl Segment<'_> {
             };
             if sent.is_ok() {
                 record::rule(slot, |counters| counters.duplicated += 1);
+                self.hit.faults |= faults::DUPLICATE;
+                self.hit.copies += 1;
             } else {
                 record::leave(context.rule(), 1);
             }
@@ -188,8 +232,13 @@ impl Segment<'_> {
     #[inline(always)]
     fn send_at(&self, departure_ns: u64) -> Context {
         let held = globals::has_fq() && departure_ns > self.split.now_ns;
+        let Rule { slot, spec } = self.rule;
         if held {
-            record::hold(self.rule.slot, departure_ns);
+            record::hold(slot, departure_ns);
+        }
+        if spec.delays() || spec.paces() {
+            let delay_us = departure_ns.saturating_sub(self.split.due_ns) / 1000;
+            record::rule(slot, |counters| counters.delay_us.add(delay_us, 1));
         }
         self.skb.carry_ns(departure_ns);
         let context = self.context.decided(held);
@@ -209,7 +258,10 @@ pub fn mark(skb: Skb, slot: u32, spec: &FaultSpec, flag: u32) -> bool {
     true
 }
 
-/// Flips bits of packet `n`; returns how many. The near end has filled in the checksum, as a NIC would
+/// What [`corrupt_packet`] says where it flipped nothing.
+const UNCHANGED: u32 = u32::MAX;
+
+/// Flips bits of packet `n`; returns the first one's place. The near end has filled in the checksum, as a NIC would
 /// have, so that it no longer fits, unless the rule wants one that does.
 ///
 /// A global function, which the verifier checks once.
@@ -218,28 +270,29 @@ pub fn mark(skb: Skb, slot: u32, spec: &FaultSpec, flag: u32) -> bool {
 extern "C" fn corrupt_packet(ctx: *mut __sk_buff, slot: u32, n: u64) -> u32 {
     let skb = Skb::from(ctx);
     let Some(spec) = FAULTS.get(slot) else {
-        return 0;
+        return UNCHANGED;
     };
     let frame = skb.headers();
     // The pair carries Ethernet, whatever the device does.
     let Ok(layout) = wire::parse(&frame, false, features::LAYOUT, &mut PacketKey::default()) else {
-        return 0;
+        return UNCHANGED;
     };
     let Some(target) = Target::of(&frame, layout, skb.len() as usize, spec) else {
-        return 0;
+        return UNCHANGED;
     };
     let is_valid =
         globals::uses(features::CHECKSUM_VALID) && spec.flags & flags::CHECKSUM_VALID != 0;
-    let (mut bit, mut flipped) = (0, 0);
+    let (mut bit, mut first) = (0, UNCHANGED);
     while bit < spec.corrupt_bits && bit < corrupt::BITS_MAX {
         if let Some(flip) = target.flip(spec, n, bit)
             && apply(skb, &flip, is_valid).is_some()
+            && first == UNCHANGED
         {
-            flipped += 1;
+            first = flip.offset as u32 * 8 + flip.mask.leading_zeros();
         }
         bit += 1;
     }
-    flipped
+    first
 }
 
 /// Flips a bit, and corrects the checksum where that is to be valid, and is known.

@@ -2,7 +2,9 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use injector_common::{
-    abi::{self, Context, RETURN_MAGIC, RuleCounters, RuleId, fault, features, flags},
+    abi::{
+        self, Context, Hit, RETURN_MAGIC, RuleCounters, RuleId, fault, faults, features, flags, hit,
+    },
     fate::{self, Forecast},
     pace::{Passage, Train},
     random::LANES,
@@ -16,6 +18,7 @@ use crate::{
     maps::FAULTS,
     record::{self, Ahead, Lease, Taken},
     skb::{PASS, Skb},
+    trace,
 };
 
 /// A packet that a rule matched.
@@ -92,9 +95,11 @@ extern "C" fn divert_packet(ctx: *mut __sk_buff, slot: u32, direction: u32) -> i
         return matched.follow();
     }
     let bytes = u64::from(skb.len());
+    let wire_bytes = skb.wire_bytes(matched.packets);
     record::rule(slot, |counters| {
         counters.matched += matched.packets;
         counters.bytes += bytes;
+        counters.size.add(wire_bytes, matched.packets);
     });
     if spec.flags & flags::EXEMPT != 0 {
         return PASS;
@@ -178,7 +183,7 @@ impl Matched<'_> {
     fn decide(self) -> i32 {
         let Rule { slot, spec } = self.rule;
         if spec.drops_all() {
-            return self.drop_all();
+            return self.drop_all(u64::MAX);
         }
         let Some(taken) = record::take(slot, self.packets) else {
             return PASS;
@@ -187,14 +192,15 @@ impl Matched<'_> {
             return self.fail_open();
         };
         if forecast.dropped == self.packets && !self.marks() {
-            return self.drop_all();
+            record::hit(slot, taken.first, self.packets);
+            return self.drop_all(taken.first);
         }
         let departure = self.departure(drawn, forecast);
         let is_hit = forecast.touched || !forecast.complete;
         if self.splits() && (is_hit || self.is_spread(&departure.passage)) {
             return self.split(taken.first, departure);
         }
-        self.pass_whole(departure)
+        self.pass_whole(taken.first, departure)
     }
 
     /// The packet whose delay the first one has, and what is going to happen to all of them. `None` where
@@ -223,21 +229,47 @@ impl Matched<'_> {
 
     /// Lets a packet of which nothing else is to become pass the rule's bottleneck, and its delay.
     #[inline(always)]
-    fn pass_whole(self, departure: Departure) -> i32 {
+    fn pass_whole(self, n: u64, departure: Departure) -> i32 {
         let Rule { slot, spec } = self.rule;
         let passage = &departure.passage;
-        if globals::uses(features::PACE)
-            && (passage.admitted == 0
-                || passage.unmarked < passage.admitted
-                    && !decide::mark(self.skb, slot, spec, flags::QUEUE_ECN))
-        {
-            return self.exceed();
+        let mut faults = 0;
+        if globals::uses(features::PACE) {
+            if passage.admitted == 0 {
+                return self.exceed(n);
+            }
+            if passage.unmarked < passage.admitted {
+                if !decide::mark(self.skb, slot, spec, flags::QUEUE_ECN) {
+                    return self.exceed(n);
+                }
+                faults |= faults::MARK;
+            }
         }
         if departure.held || spec.delays() {
-            self.delay(departure)
+            self.delay(n, departure, faults)
         } else {
+            self.tell(n, faults, 0);
             self.follow()
         }
+    }
+
+    /// Tells whoever listens what happens to the packet.
+    #[inline(always)]
+    fn tell(self, n: u64, faults: u32, delay_ns: u64) {
+        if faults == 0 {
+            return;
+        }
+        trace::packet(
+            self.skb,
+            Hit {
+                n,
+                delay_ns,
+                faults,
+                slot: self.rule.slot,
+                packets: self.packets as u32,
+                flags: if globals::raw_ip() { hit::RAW_IP } else { 0 },
+                ..Hit::default()
+            },
+        );
     }
 
     /// The packet whose delay packet `n` has.
@@ -253,17 +285,19 @@ impl Matched<'_> {
     }
 
     #[inline(always)]
-    fn drop_all(self) -> i32 {
+    fn drop_all(self, n: u64) -> i32 {
         record::rule(self.rule.slot, |counters| counters.dropped += self.packets);
+        self.tell(n, faults::DROP, 0);
         self.skb.consume()
     }
 
     /// Drops what finds no room in the queue.
     #[inline(always)]
-    fn exceed(self) -> i32 {
+    fn exceed(self, n: u64) -> i32 {
         record::rule(self.rule.slot, |counters| {
             counters.overlimit += self.packets;
         });
+        self.tell(n, faults::OVERLIMIT, 0);
         self.skb.consume()
     }
 
@@ -291,7 +325,10 @@ impl Matched<'_> {
 
     /// Delays the packet as one: its first wire packet's delay is everybody's.
     #[inline(always)]
-    fn delay(self, departure: Departure) -> i32 {
+    fn delay(self, n: u64, departure: Departure, faults: u32) -> i32 {
+        // Before it gets a header, where its device has none.
+        let delay_ns = departure.time_ns.saturating_sub(departure.due_ns);
+        self.tell(n, faults | faults::DELAY, delay_ns);
         let lane = if self.splits() {
             self.lane_behind(record::ahead(self.rule.slot))
         } else {
@@ -302,6 +339,7 @@ impl Matched<'_> {
             if delays {
                 counters.delayed += self.packets;
             }
+            counters.delay_us.add(delay_ns / 1000, self.packets);
         })
     }
 

@@ -20,6 +20,7 @@ mod put_back;
 mod record;
 mod skb;
 mod tables;
+mod trace;
 mod verifier;
 mod xdp;
 

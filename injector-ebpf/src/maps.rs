@@ -3,12 +3,13 @@
 use aya_ebpf::{
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, PerCpuArray},
+    maps::{Array, PerCpuArray, RingBuf},
 };
 use injector_common::{
     abi::{
         Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, PathCounters, Point, Row,
-        RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX,
+        RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX, Told, TraceFilter,
+        TraceState,
     },
     fate::Levels,
     pace::Passage,
@@ -98,6 +99,23 @@ pub static SPLITS_SENT: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 /// In which tick each processor last found the lease valid.
 #[map]
 pub static LEASE_VALID_IN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Of which hits somebody wants to hear.
+#[map]
+pub static TRACE: Array<TraceFilter> = Array::with_max_entries(1, 0);
+
+/// How that stands.
+#[map]
+pub static TRACE_STATE: Array<TraceState> = Array::with_max_entries(1, 0);
+
+/// The hits, for whoever listens. A quarter of a second's worth where a million packets a second are hit at
+/// 1 %, headers only.
+#[map]
+pub static HITS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
+
+/// Where a hit lies until it is in the ring.
+#[map]
+pub static TOLD: PerCpuArray<Told> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the loader says to all programs: the end of its lease, whether the faults have ended, and when
 /// each generation came into force.

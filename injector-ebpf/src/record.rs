@@ -39,6 +39,30 @@ pub fn rule(slot: u32, update: impl FnOnce(&mut RuleCounters)) {
     }
 }
 
+/// Notes that `count` packets of the rule, from packet `n` on, are hit.
+#[inline(always)]
+pub fn hit(slot: u32, n: u64, count: u64) {
+    let Some(state) = STATES.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: a word, read and written at once.
+    let last_end = unsafe {
+        let hit_end = &raw mut (*state).hit_end;
+        let last_end = hit_end.read_volatile();
+        hit_end.write_volatile(n + count);
+        last_end
+    };
+    rule(slot, |counters| {
+        // Packets of another processor may be before us.
+        if last_end != 0 && last_end <= n {
+            counters.gap.add(n - last_end + 1, 1);
+        }
+        if count > 1 {
+            counters.gap.add(1, count - 1);
+        }
+    });
+}
+
 /// Updates the counters outside the rules.
 #[inline(always)]
 pub fn path(update: impl FnOnce(&mut PathCounters)) {

@@ -5,7 +5,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use injector_common::{
-    abi::{FaultSpec, INGRESS, fault},
+    abi::{FaultSpec, Hit, INGRESS, fault, faults},
     random::LANES,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     globals,
     maps::FAULTS,
     record::{self, Lease},
+    trace,
 };
 
 /// Drops or passes. What is no rule's, or not only a drop's, is left to the tc hook, which counts
@@ -37,18 +38,33 @@ fn is_dropped(ctx: &XdpContext) -> Option<bool> {
     if !globals::xdp_decides(spec, frame_len as u32) || record::lease() != Lease::Valid {
         return None;
     }
-    let dropped = spec.drops_all() || is_hit(slot, spec)?;
+    let (dropped, n) = if spec.drops_all() {
+        (true, u64::MAX)
+    } else {
+        decide(slot, spec)?
+    };
     record::rule(slot, |counters| {
         counters.matched += 1;
         counters.bytes += frame_len as u64;
+        counters.size.add(frame_len as u64, 1);
         counters.dropped += u64::from(dropped);
     });
+    if dropped {
+        let hit = Hit {
+            n,
+            slot,
+            faults: faults::DROP,
+            packets: 1,
+            ..Hit::default()
+        };
+        trace::frame(ctx.ctx, hit);
+    }
     Some(dropped)
 }
 
-/// Whether the rule's next packet is dropped.
+/// Whether the rule's next packet is dropped, and its index.
 #[inline(always)]
-fn is_hit(slot: u32, spec: &FaultSpec) -> Option<bool> {
+fn decide(slot: u32, spec: &FaultSpec) -> Option<(bool, u64)> {
     let rule = Rule::new(slot, spec);
     let taken = record::take(slot, 1)?;
     let is_found = rule.seek(taken.first);
@@ -58,7 +74,11 @@ fn is_hit(slot: u32, spec: &FaultSpec) -> Option<bool> {
     }
     let block = foresee::scratch(AT_FIRST)?;
     // SAFETY: as `scratch` says.
-    Some(unsafe { &*block }.is_hit(fault::DROP, taken.first % LANES))
+    let is_hit = unsafe { &*block }.is_hit(fault::DROP, taken.first % LANES);
+    if is_hit {
+        record::hit(slot, taken.first, 1);
+    }
+    Some((is_hit, taken.first))
 }
 
 #[inline(always)]

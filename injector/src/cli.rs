@@ -1,8 +1,9 @@
-//! The command line: types only.
+//! The command line: types, and what a shell offers to fill them.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 
 use crate::{
     datapath::{AttachPolicy, Netns, XdpPolicy, control::Lapse},
@@ -10,13 +11,23 @@ use crate::{
     units::{Bandwidth, DurationNs, Probability},
 };
 
+mod completions;
 mod judge;
+mod man;
 mod metrics;
 mod remote;
+mod scenario;
+mod trace;
 
-pub use judge::Judge;
-pub use metrics::Metrics;
-pub use remote::Remote;
+pub use self::{
+    completions::{Completions, VARIABLE, answer},
+    judge::Judge,
+    man::Man,
+    metrics::Metrics,
+    remote::Remote,
+    scenario::Scenario,
+    trace::{Fault, Trace},
+};
 
 /// Packet-level network faults for Linux, in eBPF, with no proxy
 ///
@@ -49,9 +60,10 @@ Exit codes: 0 ok, 1 bug, 2 usage, 3 profile invalid, 4 not permitted or not supp
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Act inside this network namespace: a name of `ip netns`, a path, or pid:N
-    #[arg(long, global = true, value_name = "NAME|PATH|pid:N")]
+    #[arg(long, global = true, value_name = "NAME|PATH|pid:N",
+        add = ArgValueCompleter::new(completions::namespaces))]
     pub netns: Option<Netns>,
-    /// Print machine-readable JSON
+    /// Print JSON for programs: one document, or one line for each event
     #[arg(long, global = true)]
     pub json: bool,
     /// Print nothing but results and errors
@@ -87,6 +99,11 @@ pub enum Command {
     /// Hold faults for `apply`
     #[command(hide = true)]
     Hold,
+    /// Play scenarios: real software over bad networks, step by step
+    Scenario(Scenario),
+    /// Play one scenario for `scenario`
+    #[command(hide = true)]
+    Stage,
     /// Validate profiles, without privileges
     Check(Check),
     /// Show what `run` would do, without doing it
@@ -95,6 +112,8 @@ pub enum Command {
     Predict(Predict),
     /// Show the runs on this machine, with their counters
     Status(Status),
+    /// Show the packets to which something happens, one by one
+    Trace(Trace),
     /// End runs, and undo what killed ones left
     Clear(Clear),
     /// Find out whether this machine can do it, and what to do where it cannot
@@ -103,11 +122,20 @@ pub enum Command {
     Demo(Demo),
     /// List the built-in profiles, or show one
     Profiles(Profiles),
+    /// Print the JSON Schema of a profile, for editors
+    Schema,
+    /// Print a script that lets a shell complete commands, options, profiles and interfaces
+    Completions(Completions),
+    /// Print the manual page, or write the pages of all commands into a directory
+    Man(Man),
 }
 
 /// Inject faults until Ctrl-C, until the profile's phases are over, or as long as a command runs
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Faults are in force when it says so, and end with it. `injector profiles` lists the built-in profiles,
+`injector schema` says what may stand in one of your own.
+
 Examples:
   injector run flaky.yaml -i eth0
   injector run flaky.yaml -i eth0 --watch
@@ -124,11 +152,15 @@ pub struct Run {
     pub faults: Faults,
     /// Swap the rules when the file is saved; an invalid profile leaves the old one in force, and
     /// one with phases is refused
-    #[arg(long, requires = "profile")]
+    #[arg(long, requires = "profile", help_heading = None)]
     pub watch: bool,
     /// Print the plan, and touch nothing
-    #[arg(long)]
+    #[arg(long, help_heading = None)]
     pub dry_run: bool,
+    /// Show at the end, for each rule, how its delays, the sizes of its packets and the gaps between those
+    /// that were hit are distributed
+    #[arg(long)]
+    pub histograms: bool,
     /// Ask on the terminal whether the faults may stay, and end them unless Enter is pressed within
     /// this time
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
@@ -138,7 +170,7 @@ pub struct Run {
     #[command(flatten)]
     pub judge: Judge,
     /// Run this command; the faults last as long, and its exit status is the exit status
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", help_heading = None)]
     pub command: Vec<OsString>,
 }
 
@@ -148,7 +180,8 @@ pub struct Run {
 Returns when the faults are in force. A process in the background holds them; they end with it, with
 `injector clear -i DEV`, after `--for`, or when the profile's phases are over. Where faults are in the
 background already, their rules are swapped, all at once: no packet meets both, and none the old ones
-after the return. --attach, --xdp and --lapse stay as they are then; --replace starts anew.
+after the return. --attach, --xdp, --lapse and --wait-for-device stay as they are then; --replace starts
+anew.
 
 Examples:
   injector apply flaky.yaml -i eth0
@@ -165,9 +198,10 @@ pub struct Apply {
 #[derive(Clone, Debug, Args)]
 pub struct Faults {
     /// A file, `-` for standard input, or the name of a built-in profile
+    #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: Option<String>,
-    /// The interface
-    #[arg(long, short, value_name = "DEV")]
+    /// The interface whose packets are meant
+    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: String,
     /// End after this time, also if this process is stopped or killed
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -178,7 +212,7 @@ pub struct Faults {
     /// Start as if the profile's phases had been played for this time
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub start_at: Option<Duration>,
-    /// Override the profile's seed
+    /// Decide by this seed, in place of the profile's: the same one decides the same
     #[arg(long)]
     pub seed: Option<u64>,
     /// End the run that has the interface, if there is one, and take its place
@@ -187,6 +221,10 @@ pub struct Faults {
     /// End, with exit code 5, as soon as others take a part of the run away: a program, the private pair
     #[arg(long)]
     pub strict: bool,
+    /// Where there is no such interface, or it is deleted, wait until there is one of that name. --for
+    /// counts meanwhile
+    #[arg(long)]
+    pub wait_for_device: bool,
     /// Append a line to this file when faults start, change and end; else the systemd journal has them
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
@@ -252,12 +290,22 @@ pub struct Quick {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Attaching")]
 pub struct Attach {
-    /// The tc hooks: by tcx, or by cls_bpf on clsact
+    /// How to get at the tc hooks, where packets leave and arrive
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     pub attach: AttachPolicy,
-    /// Where ingress rules that only drop are decided
+    /// Where ingress rules that only drop are decided: XDP costs least
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     pub xdp: XdpPolicy,
+    /// Where the kernel has no fq, leave out what needs it: delay, reorder, rate and slot
+    #[arg(long, value_enum, value_name = "delay")]
+    pub allow_missing: Option<Missing>,
+}
+
+/// What faults may go without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Missing {
+    /// What holds packets.
+    Delay,
 }
 
 /// What is kept from harm, so that nobody is locked out.
@@ -272,9 +320,15 @@ pub struct Protect {
 
 /// Validate profiles, without privileges
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exits with 3 where one is invalid, and says where, what was expected, and the nearest valid name.
+
+Examples:
+  injector check flaky.yaml
+  injector check --json faults/*.yaml")]
 pub struct Check {
     /// Files, `-` for standard input, or names of built-in profiles
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(completions::profiles))]
     pub profiles: Vec<String>,
 }
 
@@ -282,11 +336,12 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Plan {
     /// A file, `-` for standard input, or the name of a built-in profile
+    #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: String,
-    /// The interface
-    #[arg(long, short, value_name = "DEV")]
+    /// The interface whose packets are meant
+    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: String,
-    /// Override the profile's seed
+    /// Decide by this seed, in place of the profile's: the same one decides the same
     #[arg(long)]
     pub seed: Option<u64>,
     /// How to attach
@@ -311,6 +366,7 @@ Examples:
   injector predict flaky.yaml --packets 1000 --rule db --json")]
 pub struct Predict {
     /// A file, `-` for standard input, or the name of a built-in profile
+    #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: String,
     /// How many packets
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
@@ -321,7 +377,7 @@ pub struct Predict {
     /// Only this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
-    /// Override the profile's seed
+    /// Decide by this seed, in place of the profile's: the same one decides the same
     #[arg(long)]
     pub seed: Option<u64>,
 }
@@ -330,15 +386,26 @@ pub struct Predict {
 #[derive(Debug, Args)]
 pub struct Status {
     /// Only this interface
-    #[arg(long, short, value_name = "DEV")]
+    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: Option<String>,
+    /// Show also, for each rule, how its delays, the sizes of its packets and the gaps between those that
+    /// were hit are distributed
+    #[arg(long)]
+    pub histograms: bool,
 }
 
 /// End runs, and undo what killed ones left
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Runs in the foreground end, too. What others have come to use since is left, and named.
+
+Examples:
+  injector clear -i eth0
+  injector clear --all")]
 pub struct Clear {
     /// Only this interface
-    #[arg(long, short, value_name = "DEV", required_unless_present = "all")]
+    #[arg(long, short, value_name = "DEV", required_unless_present = "all",
+        add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: Option<String>,
     /// Every interface: of the namespace that --netns names, or else of all namespaces of the machine
     #[arg(long, conflicts_with = "interface")]
@@ -349,19 +416,31 @@ pub struct Clear {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Look at this interface too
-    #[arg(long, short, value_name = "DEV")]
+    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: Option<String>,
 }
 
 /// Measure a private path before, during and after a profile
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The path is a pair of network namespaces that nobody else sees, and that is gone at the end.
+
+Examples:
+  injector demo
+  injector demo lossy")]
 pub struct Demo {
-    /// The profile: a file, `-`, or the name of a built-in one
+    /// A file, `-` for standard input, or the name of a built-in profile; a bit of everything where it is
+    /// absent
+    #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: Option<String>,
 }
 
 /// List the built-in profiles, or show one
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  injector profiles
+  injector profiles show lte-good > mine.yaml")]
 pub struct Profiles {
     /// What to show; the list if absent
     #[command(subcommand)]
@@ -374,6 +453,7 @@ pub enum ProfilesCommand {
     /// Print a built-in profile, a start for one of your own
     Show {
         /// Its name
+        #[arg(add = ArgValueCompleter::new(completions::builtins))]
         name: String,
     },
 }

@@ -3,17 +3,24 @@
 mod apply;
 mod check;
 mod clear;
+mod completions;
 mod control;
 mod demo;
 mod doctor;
 mod guard;
 mod hold;
+mod man;
+mod missing;
 mod plan;
 mod predict;
 mod profiles;
 mod quick;
 mod run;
+mod scenario;
+mod schema;
+mod signals;
 mod status;
+mod trace;
 
 use std::{
     fs::File,
@@ -42,14 +49,20 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(&args, &global),
         Command::Apply(args) => apply::apply(&args, &global),
         Command::Hold => hold::hold(),
+        Command::Scenario(args) => scenario::scenario(&args, &global),
+        Command::Stage => scenario::stage(),
         Command::Check(args) => check::check(&args, &global),
         Command::Plan(args) => plan::plan(&args, &global),
         Command::Predict(args) => predict::predict(&args, &global),
         Command::Status(args) => status::status(&args, &global),
+        Command::Trace(args) => trace::trace(&args, &global),
         Command::Clear(args) => clear::clear(&args, &global),
         Command::Doctor(args) => doctor::doctor(&args, &global),
         Command::Demo(args) => demo::demo(&args, &global),
         Command::Profiles(args) => profiles::profiles(&args, &global),
+        Command::Schema => schema::schema(),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
     });
     ExitCode::from(outcome.unwrap_or_else(|failure| {
         eprintln!("{failure}");

@@ -25,6 +25,7 @@ pub mod ssh;
 mod sysctl;
 pub mod target;
 mod tcx;
+pub mod trace;
 pub mod undo;
 
 pub use attach::{AttachPolicy, XdpPolicy};

@@ -97,6 +97,7 @@ impl From<datapath::Error> for Failure {
         let code = match &error {
             Error::NoDevice { .. } | Error::NoNetns { .. } => Code::Conflict,
             Error::Busy { .. }
+            | Error::Traced { .. }
             | Error::ForeignXdp { .. }
             | Error::UnknownRecord { .. }
             | Error::Unprepared { .. } => Code::Conflict,

@@ -11,4 +11,5 @@ pub mod error;
 pub mod observe;
 pub mod plan;
 pub mod profile;
+pub mod scenario;
 pub mod units;

@@ -3,8 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use injector::{cli::Cli, command};
+use injector::{
+    cli::{self, Cli},
+    command,
+};
 
 fn main() -> ExitCode {
+    cli::answer();
     command::execute(Cli::parse())
 }

@@ -3,8 +3,11 @@
 pub mod audit;
 pub mod document;
 pub mod format;
+pub mod histogram;
 pub mod junit;
 pub mod live;
 pub mod metrics;
+pub mod pcapng;
 pub mod report;
+pub mod trace;
 pub mod verdict;

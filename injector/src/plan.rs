@@ -28,6 +28,7 @@ use thiserror::Error;
 
 pub use self::{
     asked::Asked,
+    matching::entries as match_entries,
     models::{Models, Places},
     needs::Needs,
     protection::{Connection, Protection},
@@ -111,6 +112,8 @@ pub struct Plan {
     pub models: Models,
     /// Which packets they may not touch.
     pub protection: Protection,
+    /// The keys of faults that the profile asks for, and these rules do not have.
+    pub left_out: Vec<String>,
 }
 
 /// Why a profile cannot be worked out.
@@ -185,6 +188,7 @@ impl Plan {
                 rules,
                 models,
                 protection: Protection::default(),
+                left_out: Vec::new(),
             })
         };
         match &profile.course {

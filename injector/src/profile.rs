@@ -10,21 +10,26 @@
 //!    [`Rule::check`] and `ramp` finds what is well written and yet makes no sense.
 //!
 //! What comes out needs no further validation.
+//!
+//! What reads YAML strictly here, reads scenarios, too ([`Source::understand`]).
 
 pub mod builtin;
-mod conflict;
+pub(crate) mod conflict;
 mod contradiction;
 mod error;
 mod expectation;
 mod fault;
 mod file;
-mod files;
+pub(crate) mod files;
 mod guard;
-mod issue;
+mod inline;
+pub(crate) mod issue;
+#[cfg(test)]
+mod json_schema;
 mod keyword;
 mod lines;
 mod load;
-mod nearest;
+pub(crate) mod nearest;
 mod number;
 mod quantiles;
 mod queue;
@@ -32,11 +37,12 @@ mod ramp;
 mod replay;
 mod resolve;
 mod schema;
-mod shape;
-mod strict;
-mod text;
+pub(crate) mod shape;
+pub(crate) mod strict;
+pub(crate) mod text;
 mod timeline;
-mod yaml;
+mod without;
+pub(crate) mod yaml;
 
 use ipnet::IpNet;
 
@@ -51,9 +57,12 @@ pub use self::fault::{
 };
 pub use self::files::RECORDED_LINES_MAX;
 pub use self::guard::SIZE_MAX;
+pub(crate) use self::inline::Inline;
 pub use self::load::{Source, file_of, load, parse, read};
 pub use self::queue::QueueLimit;
 pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
+pub(crate) use self::resolve::{default_name, names_are_distinct};
+pub(crate) use self::schema::given;
 pub use self::shape::{LIST_MAX, PHASES_MAX, RULES_MAX};
 pub use self::text::NAME_CHARS_MAX;
 pub use self::timeline::{Course, Phase, Repeat, Timeline};

@@ -108,9 +108,9 @@ fn hostile_texts_are_refused_in_little_time_and_memory() {
         ("the nesting is too deep", rule("[".repeat(80_000))),
         ("the nesting is too deep", rule("{a: ".repeat(60_000))),
         ("the nesting is too deep", indents),
-        ("the profile is too large", deep),
+        ("the text is too large", deep),
         (
-            "the profile is too large",
+            "the text is too large",
             rule(format!("[{}]", "a, ".repeat(1_400_000))),
         ),
         (
@@ -133,7 +133,7 @@ fn hostile_texts_are_refused_in_little_time_and_memory() {
             "YAML tags are not supported",
             rule("drop: !!python/object/apply:os.system [id]".to_owned()),
         ),
-        ("the profile is empty", "# \n".repeat(80_000)),
+        ("the text is empty", "# \n".repeat(80_000)),
         (
             "the invisible character U+001B",
             rule("name: \"\u{1b}]0;pwned\u{7}\"".to_owned()),
@@ -167,10 +167,10 @@ fn hostile_files_are_refused_in_little_time_and_memory() {
         "name: x\nrules: [{delay: {time: 1ms, jitter: 1ms, distribution: {table: huge.yaml}}}]";
     fs::write(&table, text).unwrap();
     let files: [(&str, PathBuf); 9] = [
-        ("the profile is a pipe", fifo),
-        ("the profile is a device", "/dev/zero".into()),
-        ("the profile is a directory", directory.path().into()),
-        ("the profile is too large", huge),
+        ("this is a pipe", fifo),
+        ("this is a device", "/dev/zero".into()),
+        ("this is a directory", directory.path().into()),
+        ("the text is too large", huge),
         ("Too many levels of symbolic links", circle),
         ("fifo.yaml is a pipe", names("of-a-pipe", "fifo.yaml")),
         ("/dev/zero is a device", names("of-a-device", "/dev/zero")),

@@ -82,7 +82,7 @@ fn every_bad_profile_gets_the_error_on_record() {
 fn every_error_in_a_file_with_content_has_a_place() {
     for path in corpus() {
         let report = profile::read(&path).unwrap_err().report();
-        let is_blank = report.message == "the profile is empty";
+        let is_blank = report.message == "the text is empty";
         assert_eq!(report.line.is_none(), is_blank, "{}", path.display());
         assert_eq!(report.column.is_none(), is_blank, "{}", path.display());
     }
@@ -357,9 +357,9 @@ fn hostile_texts() -> [(&'static str, String); 14] {
         ("the nesting is too deep", rule("- ".repeat(100_000))),
         ("the nesting is too deep", rule("? ".repeat(100_000))),
         ("the nesting is too deep", indents(700)),
-        ("the profile is too large", indents(5000)),
+        ("the text is too large", indents(5000)),
         (
-            "the profile is too large",
+            "the text is too large",
             rule(format!("[{}]", "a, ".repeat(1_400_000))),
         ),
         ("more than 256 entries", rule(ports)),
@@ -368,8 +368,8 @@ fn hostile_texts() -> [(&'static str, String); 14] {
             rule(format!("[&a 1, {}]", "*a, ".repeat(2000))),
         ),
         ("a NUL byte", rule("\0".repeat(200_000))),
-        ("the profile is empty", "\n".repeat(SIZE_MAX)),
-        ("the profile is empty", "# \n".repeat(80_000)),
+        ("the text is empty", "\n".repeat(SIZE_MAX)),
+        ("the text is empty", "# \n".repeat(80_000)),
         ("a second YAML document", "---\n".repeat(60_000)),
         (
             "unexpected list",
@@ -400,7 +400,7 @@ fn a_huge_file_is_refused_without_being_read() {
     let path = directory.path().join("huge.yaml");
     File::create(&path).unwrap().set_len(1 << 30).unwrap();
     let error = at_once(|| profile::read(&path)).unwrap_err();
-    assert_eq!(error.report().message, "the profile is too large");
+    assert_eq!(error.report().message, "the text is too large");
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn only_regular_files_are_opened() {
         (&socket, "a socket"),
     ] {
         let error = at_once(|| profile::read(path)).unwrap_err();
-        assert_eq!(error.report().message, format!("the profile is {found}"));
+        assert_eq!(error.report().message, format!("this is {found}"));
     }
 }
 
@@ -480,7 +480,7 @@ fn survives(text: &str) {
             assert!(!error.render(true).is_empty());
             let lines = text.matches('\n').count() + 1;
             let has_place = report.line.is_some_and(|line| line <= lines);
-            let is_whole = ["the profile is empty", "the profile is too large"];
+            let is_whole = ["the text is empty", "the text is too large"];
             assert!(has_place || is_whole.contains(&&*report.message), "{error}");
         }
     }

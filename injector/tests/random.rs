@@ -1,5 +1,7 @@
 //! Any valid profile can be worked out, and what comes out is within the bounds of the kernel side.
 
+use std::fs;
+
 use injector::plan::{HELD_MAX_NS, Hook, Models, Needs, Plan, PlanError, PlannedRule};
 use injector::profile::{self, RULES_MAX};
 use injector::units::DurationNs;
@@ -9,6 +11,7 @@ use injector_common::corrupt::BITS_MAX;
 use injector_common::fate::{COPIES_MAX, Fates};
 use injector_common::pace::{self, Train};
 use injector_common::random::CERTAIN;
+use jsonschema::Validator;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -360,6 +363,21 @@ fn play(rule: &PlannedRule, models: &Models) {
     }
 }
 
+thread_local!(static SCHEMA: Validator = schema());
+
+fn schema() -> Validator {
+    let text = fs::read_to_string("../docs/profile.schema.json").unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+/// Asserts that the JSON Schema, by which editors judge, allows the profile, too.
+fn assert_valid(schema: &Validator, text: &str) {
+    let value = serde_yaml::from_str(text).unwrap();
+    if let Err(error) = schema.validate(&value) {
+        panic!("{}: {error}\n{text}", error.instance_path());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -369,6 +387,7 @@ proptest! {
             Ok(profile) => profile,
             Err(error) => panic!("{error}\n{text}"),
         };
+        SCHEMA.with(|schema| assert_valid(schema, &text));
         let plans = match Plan::all(&profile, seed) {
             Err(PlanError::HeldTooLong { longest_ns, .. }) => {
                 prop_assert!(longest_ns > HELD_MAX_NS);
@@ -378,6 +397,28 @@ proptest! {
         };
         for plan in plans {
             assert_within_bounds(&plan);
+        }
+    }
+
+    #[test]
+    fn without_what_holds_packets_none_is_held_and_the_rest_stays(text in any_profile(), seed: u64) {
+        let profile = profile::parse("profile.yaml", &text).expect("valid");
+        let (rest, left_out) = profile.clone().without_holding();
+        prop_assert_eq!(left_out.is_empty(), rest == profile);
+        let plans = Plan::all(&rest, seed).expect("few entries");
+        prop_assert!(plans.iter().all(|plan| plan.delay_max_ns() == 0));
+        // Where the whole fits, the same packets are hit by what is left.
+        let Ok(whole) = Plan::all(&profile, seed) else {
+            return Ok(());
+        };
+        for (rest, whole) in plans.iter().zip(&whole) {
+            prop_assert_eq!(rest.rules.len(), whole.rules.len());
+            for (rest, whole) in rest.rules.iter().zip(&whole.rules) {
+                prop_assert_eq!(&rest.entries, &whole.entries);
+                for fault in [fault::CORRUPT, fault::DUPLICATE] {
+                    prop_assert_eq!(rest.spec.chances[fault].odds, whole.spec.chances[fault].odds);
+                }
+            }
         }
     }
 }

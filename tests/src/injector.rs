@@ -37,6 +37,7 @@ pub struct Injector {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event {
+    Waiting(Waiting),
     Started(Started),
     Phase(Phase),
     Counters(Achieved),
@@ -45,8 +46,15 @@ enum Event {
     Ended(Ended),
 }
 
-/// The first event.
+/// There is no device, and the run waits for one.
 #[derive(Clone, Debug, Deserialize)]
+pub struct Waiting {
+    /// What was achieved on the device before.
+    pub former: Option<Achieved>,
+}
+
+/// The faults are in force.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Started {
     /// The seed in use.
     pub seed: u64,
@@ -56,6 +64,8 @@ pub struct Started {
     pub attached: Vec<Attached>,
     /// What no rule touches.
     pub protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    pub left_out: Vec<String>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
 }
@@ -156,6 +166,37 @@ pub struct Rule {
     pub marked: u64,
     /// Packets dropped because the rate's queue was full.
     pub overlimit: u64,
+    /// How long the packets were.
+    #[serde(default)]
+    pub size: Histogram,
+    /// For how long they were delayed.
+    #[serde(default)]
+    pub delay_us: Histogram,
+    /// How far those that were hit lay apart.
+    #[serde(default)]
+    pub gap: Histogram,
+}
+
+/// How often values lay in ranges that double.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Histogram(Vec<Bucket>);
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+struct Bucket {
+    min: u64,
+    #[serde(default)]
+    max: Option<u64>,
+    count: u64,
+}
+
+impl Histogram {
+    /// The ranges that have values: from, to, how many.
+    pub fn counts(&self) -> Vec<(u64, u64, u64)> {
+        let buckets = self.0.iter().filter(|bucket| bucket.count != 0);
+        let counts =
+            buckets.map(|bucket| (bucket.min, bucket.max.unwrap_or(u64::MAX), bucket.count));
+        counts.collect()
+    }
 }
 
 /// What happened outside the rules.
@@ -390,6 +431,8 @@ impl Background {
         #[derive(Deserialize)]
         struct Applied {
             pid: i32,
+            /// Absent where it waits for the device.
+            #[serde(default)]
             swapped: bool,
             seed: u64,
         }
@@ -427,7 +470,8 @@ fn clear_all(netns: &std::path::Path) {
 }
 
 impl Injector {
-    /// Starts it on the host's device with a profile, and waits until the faults are in force.
+    /// Starts it on the host's device with a profile, and waits until the faults are in force, or it waits
+    /// for the device.
     #[track_caller]
     pub fn start(host: &Host, profile: &str) -> Self {
         Self::start_with(host, profile, &[])
@@ -484,6 +528,7 @@ impl Injector {
         // The verifier has a lot to do, on an emulated CPU beside other tests' runs.
         let started = match events.recv_timeout(3 * PATIENCE) {
             Ok(Event::Started(started)) => started,
+            Ok(Event::Waiting(_)) => Started::default(),
             Ok(event) => panic!("the first event is {event:?}"),
             Err(RecvTimeoutError::Timeout) => panic!("injector does not start"),
             Err(RecvTimeoutError::Disconnected) => {
@@ -522,6 +567,24 @@ impl Injector {
         match self.events.recv_timeout(PATIENCE) {
             Ok(Event::Counters(achieved)) => achieved,
             other => panic!("no counters come, but {other:?}"),
+        }
+    }
+
+    /// Waits until the run waits for a device.
+    #[track_caller]
+    pub fn waiting(&self) -> Waiting {
+        match self.next_but_counters() {
+            Ok(Event::Waiting(waiting)) => waiting,
+            other => panic!("does not wait, but {other:?}: {}", self.stderr()),
+        }
+    }
+
+    /// Waits until the faults are in force on a device that has been waited for.
+    #[track_caller]
+    pub fn in_force(&self) -> Started {
+        match self.next_but_counters() {
+            Ok(Event::Started(started)) => started,
+            other => panic!("not started, but {other:?}: {}", self.stderr()),
         }
     }
 

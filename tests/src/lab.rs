@@ -95,11 +95,22 @@ impl Lab {
 
     /// A lab with a cable for packets of `mtu` bytes.
     pub fn with_mtu(mtu: u32) -> Self {
-        let lab = Self {
+        let lab = Self::without_cable();
+        lab.plug(mtu);
+        lab
+    }
+
+    /// A lab whose hosts have no devices.
+    pub fn without_cable() -> Self {
+        Self {
             a: host(1),
             b: host(2),
-        };
-        let (a, b) = (&lab.a, &lab.b);
+        }
+    }
+
+    /// Joins the hosts by a cable for packets of `mtu` bytes.
+    pub fn plug(&self, mtu: u32) {
+        let (a, b) = (&self.a, &self.b);
         let cable = format!(
             "link add name {} mtu {mtu} type veth peer name {} mtu {mtu} netns {}\n",
             a.device,
@@ -108,7 +119,6 @@ impl Lab {
         );
         a.run(|| tool::ip_batch(&format!("{cable}{}", dress(a, b))));
         b.run(|| tool::ip_batch(&dress(b, a)));
-        lab
     }
 }
 

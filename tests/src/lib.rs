@@ -20,6 +20,7 @@ pub mod frames;
 pub mod injector;
 pub mod kernel;
 pub mod lab;
+pub mod listener;
 pub mod loaded;
 pub mod mutants;
 pub mod netns;

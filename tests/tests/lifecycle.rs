@@ -8,11 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::injector::plan::Hook;
 use injector_tests::{
     Host, Injector, Lab,
     clock::wait_until,
-    injector::{self, End},
+    injector::{self, Background, End},
     kernel,
+    predict::Oracle,
     residue::{self, Programs, Snapshot},
     tool,
     tun::Tun,
@@ -410,6 +412,65 @@ fn a_delay_without_fq_is_refused() {
         &[],
         4,
     );
+}
+
+#[test]
+fn what_needs_fq_is_left_out_where_that_is_allowed() {
+    const COUNT: u64 = 500;
+    const PROFILE: &str = "
+name: lossy-and-late
+seed: 5
+rules:
+  - {name: both, match: {protocol: udp, dst_port: 5000}, drop: 20%, delay: 30ms, reorder: 5%}
+  - {name: slow, match: {protocol: udp, dst_port: 5001}, rate: 10kbit}
+  - {name: rest, match: {protocol: udp}, drop: 100%}";
+    const ALLOWED: [&str; 2] = ["--allow-missing", "delay"];
+    let expected: &[&str] = match kernel::can_delay() {
+        true => &[],
+        false => &["delay", "rate", "reorder"],
+    };
+    let lab = Lab::new();
+    let plan = injector::call_run(
+        &lab.a.netns,
+        "eth0",
+        PROFILE,
+        &["--allow-missing", "delay", "--dry-run"],
+    );
+    assert_eq!(json(&plan)["left_out"], Value::from(expected));
+
+    let run = Injector::start_with(&lab.a, PROFILE, &ALLOWED);
+    assert_eq!(run.started().left_out, expected);
+    let report = Flow::new(COUNT)
+        .linger(Duration::from_millis(300))
+        .send(&lab.a, &lab.b);
+    assert_eq!(
+        report.lost(),
+        Oracle::of(PROFILE, "both", Hook::Egress).dropped(COUNT)
+    );
+    if !kernel::can_delay() {
+        // A rule of which nothing is left still takes its packets from those after it.
+        Flow::new(50)
+            .port(5001)
+            .send(&lab.a, &lab.b)
+            .assert_untouched();
+    }
+    let status = injector::call(&lab.a.netns, &["status"]);
+    let said = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert_eq!(
+        said.contains("left out: delay, rate, reorder"),
+        !kernel::can_delay(),
+        "{said}"
+    );
+    let delayed = run.stop().achieved().rule("both").delayed;
+    assert_eq!(delayed == 0, !kernel::can_delay());
+
+    // In the background others may come, of which each says what it may go without.
+    let held = Background::apply(&lab.a, SILENCE, &[]);
+    let swapped = injector::call_apply(&lab.a.netns, "eth0", PROFILE, &ALLOWED);
+    assert_eq!(json(&swapped)["left_out"], Value::from(expected));
+    let refused = injector::call_apply(&lab.a.netns, "eth0", PROFILE, &[]);
+    assert_eq!(code(&refused), if kernel::can_delay() { 0 } else { 4 });
+    drop(held);
 }
 
 #[test]

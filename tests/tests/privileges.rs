@@ -224,8 +224,8 @@ fn a_command_that_became_another_users_is_ended() {
     let became = || {
         let children = fs::read_to_string(&children).expect("the children");
         let child = children.trim();
-        let uids = |child: &str| status(&format!("/proc/{child}/status"))["Uid"].clone();
-        !child.is_empty() && uids(child).starts_with("65534")
+        let status = status(&format!("/proc/{child}/status"));
+        status.is_some_and(|status| status["Uid"].starts_with("65534"))
     };
     assert!(wait_until(PATIENCE, became), "the command is still root's");
     assert_eq!(run.stop().code(), 128 + 15);

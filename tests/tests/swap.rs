@@ -88,10 +88,7 @@ fn new_rules_start_with_their_first_packet_and_with_counters_of_0() {
             Oracle::new(&yaml).dropped(COUNT),
             "seed {seed}"
         );
-        let snapshot = session
-            .snapshot()
-            .expect("the counters")
-            .expect("the device");
+        let snapshot = session.look().expect("the counters").expect("the device");
         assert_eq!(snapshot.rules.len(), 1);
         assert_eq!(snapshot.rules[0].matched, COUNT);
         assert_eq!(snapshot.rules[0].dropped, report.lost().len() as u64);

@@ -1,14 +1,14 @@
 use core::ops::AddAssign;
 
-use super::record;
+use super::{Histogram, record};
 
-/// Declares a record of `u64` counters, with addition field by field.
+/// Declares a record of counters, with addition field by field.
 macro_rules! counters {
-    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: u64,)* }) => {
+    ($(#[$attr:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)* }) => {
         $(#[$attr])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name { $($(#[$doc])* pub $field: u64,)* }
+        pub struct $name { $($(#[$doc])* pub $field: $type,)* }
 
         impl AddAssign for $name {
             fn add_assign(&mut self, other: Self) {
@@ -45,9 +45,17 @@ counters! {
         pub failed_open: u64,
         /// Packets that could neither be lifted nor pass any more.
         pub lost: u64,
+        /// Bytes of the packets that matched, link-layer header included.
+        pub size: Histogram<16>,
+        /// From the moment when a packet came, or was to, to its departure, in µs; where the rule delays
+        /// packets, or lets them leave one after the other.
+        pub delay_us: Histogram<32>,
+        /// From a packet that was hit (dropped or marked, corrupted, duplicated or reordered) to the next one
+        /// that was, counted in the packets that the rule matched: 1 is the very next. Where not all are hit.
+        pub gap: Histogram<24>,
     }
 }
-record!(RuleCounters, size: 96, align: 8);
+record!(RuleCounters, size: 96 + (16 + 32 + 24) * 8, align: 8);
 
 counters! {
     /// What happened outside the rules, in socket buffers (frames under XDP).

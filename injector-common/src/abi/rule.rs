@@ -35,6 +35,24 @@ pub struct MatchEntry {
 }
 record!(MatchEntry, size: 88, align: 8);
 
+impl MatchEntry {
+    /// One that no packet matches: its ports lie beyond all that there are.
+    pub const NOTHING: Self = Self {
+        src: [0; 2],
+        src_mask: [0; 2],
+        dst: [0; 2],
+        dst_mask: [0; 2],
+        src_port: u32::MAX,
+        src_port_span: 0,
+        dst_port: u32::MAX,
+        dst_port_span: 0,
+        ethertype: 0,
+        ethertype_mask: 0,
+        protocol: 0,
+        protocol_mask: 0,
+    };
+}
+
 /// The match entries of one direction, in the order of the rules: the first that matches wins.
 #[repr(C)]
 #[derive(Clone, Debug)]

@@ -147,12 +147,15 @@ pub struct RuleState {
     pub latest_ns: u64,
     /// Those of the packets on their way that are still crossing the pair. Added to atomically.
     pub crossing: u64,
+    /// One more than the index of the latest packet that was hit; 0 where none was. Written without the lock:
+    /// only a histogram depends on it.
+    pub hit_end: u64,
     /// The latest block of packets that has been worked out.
     pub block: Block,
     /// When the next packet can leave.
     pub pace: PaceState,
 }
-record!(RuleState, size: 160, align: 8);
+record!(RuleState, size: 168, align: 8);
 
 /// Where a rule stands with [`Pace`].
 #[repr(C)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     Outcome,
-    control::{self, InForce, Reply, Request},
+    control::{self, InForce, Reply, Request, Waiting},
     guard::Guard,
     print, print_json,
     run::{Chosen, Prepared, open_audit},
@@ -21,8 +21,8 @@ use super::{
 use crate::{
     cli::{Apply, Faults, Global},
     datapath::{
-        Netns, capability, clear,
-        journal::{self, Record},
+        self, Error, Netns, capability, clear,
+        journal::{self, Place, Record},
         netlink::Netlink,
         netns::NetnsId,
         target::Target,
@@ -33,10 +33,22 @@ use crate::{
 };
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Answer<'a, T> {
     schema: &'static str,
+    /// `in_force` or `waiting`.
+    state: &'static str,
     #[serde(flatten)]
-    in_force: &'a InForce,
+    faults: &'a T,
+}
+
+impl<'a, T> Answer<'a, T> {
+    const fn new(state: &'static str, faults: &'a T) -> Self {
+        Self {
+            schema: "injector.apply/v1",
+            state,
+            faults,
+        }
+    }
 }
 
 pub(super) fn apply(args: &Apply, global: &Global) -> Outcome {
@@ -44,14 +56,23 @@ pub(super) fn apply(args: &Apply, global: &Global) -> Outcome {
     let request = request(faults, global)?;
     capability::require(&capability::RUN)?;
     let netns = global.netns();
-    let (id, ifindex) = place(&netns, &faults.interface)?;
+    let (id, place) = match place(&netns, &faults.interface) {
+        Err(Error::NoDevice { device, .. }) if faults.wait_for_device => {
+            (netns.id()?, Place::Absent(device))
+        }
+        place => {
+            let (id, ifindex) = place?;
+            (id, Place::Device(ifindex))
+        }
+    };
     // Only to know now whether it can be.
     open_audit(faults, Who::this_process())?;
     if faults.replace {
         clear::stop_holder(&netns, &faults.interface)?;
     }
-    match ask(&request, id, ifindex)? {
+    match ask(&request, id, &place)? {
         Reply::InForce(in_force) => say(&in_force, global),
+        Reply::Waiting(waiting) => say_waiting(&waiting, global),
         Reply::Failed(failure) => Err(failure),
     }
 }
@@ -90,22 +111,25 @@ fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
 }
 
 /// The device, as others know it.
-pub(super) fn place(netns: &Netns, device: &str) -> Result<(NetnsId, u32), Failure> {
+pub(super) fn place(netns: &Netns, device: &str) -> datapath::Result<(NetnsId, u32)> {
     let target = netns.run(|| Target::find(&Netlink::open()?, netns, device))?;
     Ok((netns.id()?, target.link.index))
 }
 
 /// Asks the process that holds the device, or starts one.
-fn ask(request: &Request, netns: NetnsId, ifindex: u32) -> Result<Reply, Failure> {
+fn ask(request: &Request, netns: NetnsId, place: &Place) -> Result<Reply, Failure> {
     /// How soon to look again where somebody is just starting or ending.
     const STEP: Duration = Duration::from_millis(50);
     /// How long that may take, on a busy machine or with packets that are held.
     const PATIENCE: Duration = Duration::from_secs(180);
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let holder = living(netns, ifindex)?;
+        let holder = living(netns, place)?;
         match &holder {
-            Some(holder) if !holder.background => return Err(holder.busy().into()),
+            // One that waits takes no orders.
+            Some(holder) if !holder.background || matches!(place, Place::Absent(_)) => {
+                return Err(holder.busy().into());
+            }
             Some(holder) => {
                 if let Some(reply) = ask_holder(request, holder)? {
                     return Ok(reply);
@@ -114,7 +138,7 @@ fn ask(request: &Request, netns: NetnsId, ifindex: u32) -> Result<Reply, Failure
             None => match start(request)? {
                 // Somebody else was faster.
                 Reply::Failed(failure)
-                    if failure.code == Code::Conflict && living(netns, ifindex)?.is_some() => {}
+                    if failure.code == Code::Conflict && living(netns, place)?.is_some() => {}
                 reply => return Ok(reply),
             },
         }
@@ -128,8 +152,8 @@ fn ask(request: &Request, netns: NetnsId, ifindex: u32) -> Result<Reply, Failure
 }
 
 /// The run that has the device.
-fn living(netns: NetnsId, ifindex: u32) -> Result<Option<Record>, Failure> {
-    let found = journal::record_of(netns, ifindex)?;
+fn living(netns: NetnsId, place: &Place) -> Result<Option<Record>, Failure> {
+    let found = journal::record_of(netns, place)?;
     Ok(found.and_then(|(record, alive)| alive.then_some(record)))
 }
 
@@ -185,7 +209,7 @@ fn start(request: &Request) -> Result<Reply, Failure> {
     // Should it die, the socket is closed.
     let reply = control::receive(&ours, None)?;
     match reply {
-        Some(Reply::InForce(in_force)) => Ok(Reply::InForce(in_force)),
+        Some(reply @ (Reply::InForce(_) | Reply::Waiting(_))) => Ok(reply),
         failed => {
             let status = holder.wait()?;
             failed.ok_or_else(|| {
@@ -198,10 +222,7 @@ fn start(request: &Request) -> Result<Reply, Failure> {
 
 fn say(in_force: &InForce, global: &Global) -> Outcome {
     if global.json {
-        print_json(&Answer {
-            schema: "injector.apply/v1",
-            in_force,
-        })?;
+        print_json(&Answer::new("in_force", in_force))?;
         return Ok(0);
     }
     if global.quiet {
@@ -221,16 +242,44 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
         let left = format::remaining(ms);
         format!("; they end in {left}")
     });
-    let place = match &global.netns {
-        Some(Netns::Path { name, .. }) => format!(" --netns {name}"),
-        _ => String::new(),
-    };
+    let left_out = report::left_out(&in_force.left_out).map(|line| format!("{device}: {line}\n"));
     print(&format!(
         "{device}: faults {what}: profile {profile}, seed {seed}, {}; held by pid {pid}{}\n\
          {device}: protected: {}\n\
-         `injector clear -i {device}{place}` ends them\n",
+         {}`{}` ends them\n",
         hooks.join(", "),
         end.unwrap_or_default(),
         report::protected(&in_force.protected),
+        left_out.unwrap_or_default(),
+        clearing(device, global),
     ))
+}
+
+fn say_waiting(waiting: &Waiting, global: &Global) -> Outcome {
+    if global.json {
+        print_json(&Answer::new("waiting", waiting))?;
+        return Ok(0);
+    }
+    if global.quiet {
+        return Ok(0);
+    }
+    let Waiting {
+        device,
+        profile,
+        seed,
+        pid,
+    } = waiting;
+    print(&format!(
+        "{device}: waiting for the device: profile {profile}, seed {seed}; held by pid {pid}\n\
+         `{}` ends that\n",
+        clearing(device, global),
+    ))
+}
+
+/// What ends faults in the background.
+fn clearing(device: &str, global: &Global) -> String {
+    match &global.netns {
+        Some(Netns::Path { name, .. }) => format!("injector clear -i {device} --netns {name}"),
+        _ => format!("injector clear -i {device}"),
+    }
 }

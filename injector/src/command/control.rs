@@ -47,6 +47,8 @@ pub(super) struct Request {
 pub(super) enum Reply {
     /// The faults are in force.
     InForce(InForce),
+    /// They will be when there is a device.
+    Waiting(Waiting),
     /// They are not, and nothing has changed.
     Failed(Failure),
 }
@@ -61,6 +63,9 @@ pub(super) struct InForce {
     pub attached: Vec<Attached>,
     /// What no rule touches.
     pub protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// The process that holds them.
     pub pid: u32,
     /// Whether others were in force before.
@@ -68,6 +73,16 @@ pub(super) struct InForce {
     /// When they end, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_in_ms: Option<u64>,
+}
+
+/// Faults that wait for their device.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub profile: String,
+    pub seed: u64,
+    pub device: String,
+    /// The process that waits.
+    pub pid: u32,
 }
 
 impl From<Result<InForce, Failure>> for Reply {

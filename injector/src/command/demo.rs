@@ -7,7 +7,6 @@ mod echo;
 mod measure;
 mod progress;
 mod setting;
-mod signals;
 mod snmp;
 mod text;
 
@@ -15,10 +14,8 @@ use std::{thread, time::Duration};
 
 use serde::Serialize;
 
-use self::{
-    asked::Asked, measure::Measured, progress::Progress, setting::Setting, signals::Signals,
-};
-use super::{Outcome, load_profile, print, print_json, work_out};
+use self::{asked::Asked, measure::Measured, progress::Progress, setting::Setting};
+use super::{Outcome, load_profile, print, print_json, signals::Signals, work_out};
 use crate::{
     cli::{Demo, Global},
     datapath::{

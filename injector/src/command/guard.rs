@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// Stands by a run on one device.
+#[derive(Clone)]
 pub(super) struct Guard {
     args: Protect,
     device: String,
@@ -23,6 +24,7 @@ pub(super) struct Guard {
 }
 
 /// A version of IP with a default route to the device.
+#[derive(Clone)]
 struct Version {
     name: &'static str,
     everybody: IpNet,

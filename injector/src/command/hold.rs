@@ -14,7 +14,7 @@ use std::{
             net::{UnixListener, UnixStream},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc as channel,
     thread,
 };
@@ -25,15 +25,16 @@ use tokio::{runtime::Runtime, sync::mpsc};
 
 use super::{
     Outcome,
-    control::{self, InForce, Reply, Request},
+    control::{self, InForce, Reply, Request, Waiting},
     guard::Guard,
     run::{
-        Chosen, Influences, Player, Prepared, Signals, Telemetry, Wish, begin_session, open_audit,
+        Chosen, Ends, Entry, Influences, Player, Prepared, Signals, Stage, Telemetry, Wish,
+        open_audit,
     },
 };
 use crate::{
     cli::{Cli, Command, Faults, Global, Metrics},
-    datapath::{Options, Session, journal, undo::Undo},
+    datapath::{Session, journal, undo::Undo},
     error::{Code, Failure},
     observe::audit::Who,
     plan::Needs,
@@ -55,14 +56,11 @@ pub(super) fn hold() -> Outcome {
     let (Some(who), Some(request)) = (who, request) else {
         return Err(not_asked());
     };
-    let order = match Order::new(request) {
-        Ok(order) => order,
-        Err(failure) => return refuse(&asker, failure),
-    };
-    let (faults, global) = (order.faults.clone(), order.global.clone());
-    match begin(order, who, &faults, &global, &runtime) {
-        Ok((player, influences)) => play(player, influences, &asker, &runtime),
-        Err(failure) => refuse(&asker, failure),
+    let mut asker = Some(asker);
+    let played = Order::new(request).and_then(|order| play(order, &who, &mut asker, &runtime));
+    match (played, asker) {
+        (Err(failure), Some(asker)) => refuse(&asker, failure),
+        (played, _) => played,
     }
 }
 
@@ -129,8 +127,6 @@ impl Order {
         let chosen = Chosen::from(&faults, request.stdin, &global)?;
         let guard = Guard::new(faults.protect, &faults.interface, request.ssh, &global)?;
         let prepared = Prepared::new(chosen, Some(request.seed), &faults, &guard)?;
-        let guard = guard.of_run(prepared.total.is_some())?;
-        guard.require_end(&prepared.plans)?;
         Ok(Self {
             faults,
             global,
@@ -140,71 +136,68 @@ impl Order {
     }
 }
 
-/// Puts the first faults into force, and lets others ask for more.
-fn begin<'a>(
-    order: Order,
-    who: Who,
-    faults: &'a Faults,
-    global: &'a Global,
-    runtime: &Runtime,
-) -> Result<(Player<'a>, Influences), Failure> {
-    let prepared = order.prepared;
-    let audit = open_audit(faults, who)?;
-    let telemetry = Telemetry::open(&faults.metrics, runtime)?;
-    let signals = Signals::in_background(runtime)?;
-    let options = Options {
-        background: true,
-        ..prepared.options(faults)
-    };
-    let mut session = begin_session(&prepared, Needs::ANY, options, faults, global)?;
-    let listener = listen(&mut session)?;
-    let (sender, wishes) = mpsc::channel(1);
-    let player = Player::begin(
-        session,
-        prepared,
-        faults,
-        order.guard,
-        audit,
-        telemetry,
-        global,
-    )?;
-    thread::spawn(move || serve(&listener, &sender));
-    let influences = Influences {
-        signals,
+/// Plays what was ordered, on one device after the other where that is wanted. Whoever asked is told once,
+/// and gone then.
+fn play(order: Order, who: &Who, asker: &mut Option<UnixStream>, runtime: &Runtime) -> Outcome {
+    let (faults, global, mut prepared) = (&order.faults, &order.global, order.prepared);
+    let ends = prepared.total().is_some();
+    let stage = Stage::new(faults, global, order.guard, Needs::ANY, ends)?.in_background();
+    let mut telemetry = Telemetry::open(&faults.metrics, runtime)?;
+    let mut influences = Influences {
+        ends: Ends::new(Signals::in_background(runtime)?),
         watch: None,
-        confirm: None,
-        command: None,
-        wishes: Some(wishes),
+        wishes: None,
     };
-    Ok((player, influences))
+    loop {
+        let audit = open_audit(faults, who.clone())?;
+        let waits = |prepared: &Prepared| tell(asker, &Reply::Waiting(waiting(prepared, faults)));
+        let mut entrance = match stage.enter(prepared, &mut influences.ends, runtime, waits)? {
+            Entry::InForce(entrance) => *entrance,
+            Entry::Ended(..) => return Ok(Code::Ok as u8),
+        };
+        let server = Server::start(&mut entrance.session, &mut influences)?;
+        let mut player = Player::begin(entrance, &stage, audit, telemetry)?;
+        if let Err(failure) = tell(asker, &Reply::from(in_force(&player, false))) {
+            player.stop(&failure.message, |_| false)?;
+            return Err(failure);
+        }
+        let played = runtime.block_on(player.play(&mut influences));
+        // Who asks now has to start anew.
+        drop(influences.wishes.take());
+        server.end();
+        let reason = match &played {
+            Ok(ending) => ending.reason().to_owned(),
+            Err(failure) => failure.message.clone(),
+        };
+        let rest = player.stop(&reason, |_| true)?;
+        if !(played?.is_absence() && faults.wait_for_device) {
+            return Ok(Code::Ok as u8);
+        }
+        (prepared, telemetry) = (rest.prepared, rest.telemetry);
+    }
 }
 
-/// Plays on when whoever asked knows that the faults are in force.
-fn play(
-    mut player: Player<'_>,
-    mut influences: Influences,
-    asker: &UnixStream,
-    runtime: &Runtime,
-) -> Outcome {
-    let told = in_force(&player, false);
-    if control::send(asker, &Reply::from(told))
-        .and_then(|()| detach())
-        .is_err()
-    {
-        // It has been killed meanwhile: nobody would know.
-        player.stop("apply was killed", |_| false)?;
-        return Ok(Code::Unexpected as u8);
-    }
-    let _ = asker.shutdown(std::net::Shutdown::Both);
-    let played = runtime.block_on(player.play(&mut influences));
-    // Who asks now has to start anew.
-    drop(influences.wishes.take());
-    let reason = match &played {
-        Ok(ending) => ending.reason().to_owned(),
-        Err(failure) => failure.message.clone(),
+/// Tells whoever asked what has come of it, unless that was done before.
+fn tell(asker: &mut Option<UnixStream>, reply: &Reply) -> Result<(), Failure> {
+    let Some(asker) = asker.take() else {
+        return Ok(());
     };
-    player.stop(&reason, |_| true)?;
-    played.map(|_| Code::Ok as u8)
+    // Otherwise it has been killed meanwhile: nobody would know.
+    control::send(&asker, reply)
+        .and_then(|()| detach())
+        .map_err(|_| Failure::new(Code::Unexpected, "apply was killed"))?;
+    let _ = asker.shutdown(std::net::Shutdown::Both);
+    Ok(())
+}
+
+fn waiting(prepared: &Prepared, faults: &Faults) -> Waiting {
+    let plan = prepared.first();
+    Waiting {
+        profile: plan.profile.clone(),
+        seed: plan.seed,
+        device: faults.interface.clone(),
+        pid: std::process::id(),
+    }
 }
 
 /// Lets go of the socket on standard input.
@@ -212,17 +205,32 @@ fn detach() -> io::Result<()> {
     Ok(dup2_stdin(File::open("/dev/null")?)?)
 }
 
-/// Listens for those who want other rules.
-fn listen(session: &mut Session) -> Result<UnixListener, Failure> {
-    let Some(record) = session.record() else {
-        return Err(Failure::new(Code::Unexpected, "the run has no record"));
-    };
-    let path = journal::socket_of(record.netns, record.ifindex);
-    session.note(Undo::DeleteSocket { path: path.clone() })?;
-    bind(&path).map_err(|error| {
-        let message = format!("cannot listen on {}: {error}", path.display());
-        Failure::new(Code::Refused, message)
-    })
+/// Takes the orders of those who want other rules.
+struct Server(PathBuf);
+
+impl Server {
+    /// Takes them on a thread, for as long as the session lasts.
+    fn start(session: &mut Session, influences: &mut Influences) -> Result<Self, Failure> {
+        let Some(record) = session.record() else {
+            return Err(Failure::new(Code::Unexpected, "the run has no record"));
+        };
+        let path = journal::socket_of(record.netns, record.ifindex);
+        session.note(Undo::DeleteSocket { path: path.clone() })?;
+        let listener = bind(&path).map_err(|error| {
+            let message = format!("cannot listen on {}: {error}", path.display());
+            Failure::new(Code::Refused, message)
+        })?;
+        let (sender, wishes) = mpsc::channel(1);
+        thread::spawn(move || serve(&listener, &sender));
+        influences.wishes = Some(wishes);
+        Ok(Self(path))
+    }
+
+    /// Ends the thread, which finds that nobody listens to it any more.
+    fn end(self) {
+        // Where that fails, somebody else has deleted the socket.
+        let _ = UnixStream::connect(&self.0);
+    }
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -273,6 +281,8 @@ fn swap(player: &mut Player<'_>, request: Request, who: Who) -> Result<InForce, 
     let order = Order::new(request)?;
     require_same_place(player, &order)?;
     require_same_metrics(player, &order)?;
+    let guard = order.guard.of_run(order.prepared.total().is_some())?;
+    guard.require_end(&order.prepared.plans)?;
     let audit = match &order.faults.audit {
         Some(_) => open_audit(&order.faults, who)?,
         None => player.audit_mut().in_the_name_of(who)?,
@@ -319,6 +329,7 @@ fn in_force(player: &Player<'_>, swapped: bool) -> Result<InForce, Failure> {
         ifindex: record.ifindex,
         attached: record.attached.clone(),
         protected: record.protected.clone(),
+        left_out: record.left_out.clone(),
         pid: record.pid,
         swapped,
         ends_in_ms: session.term()?.ends_in_ms,

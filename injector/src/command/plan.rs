@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use injector_common::abi::flags;
 use serde::Serialize;
 
-use super::{Outcome, guard::Guard, load_profile, print, print_json};
+use super::{Outcome, guard::Guard, load_profile, missing, print, print_json};
 use crate::{
     cli::{self, Global},
     datapath::{
@@ -32,6 +32,8 @@ struct Answer {
     ifindex: u32,
     /// What no rule touches.
     protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    left_out: Vec<String>,
     steps: Vec<String>,
     rules: Vec<Described>,
 }
@@ -56,7 +58,7 @@ pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
         Guard::ssh(args.protect, global),
         global,
     )?;
-    let plans = guard.work_out(&profile, args.seed)?;
+    let plans = missing::work_out(profile, args.seed, &guard, &args.attach)?;
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
@@ -112,6 +114,7 @@ fn answer(
         device: device.to_owned(),
         ifindex: target.link.index,
         protected: plans[0].protection.names(),
+        left_out: plans[0].left_out.clone(),
         steps: steps(plans, needs, &target, &netns, options),
         rules: plans.iter().flat_map(describe).collect(),
     })
@@ -241,8 +244,9 @@ fn text(answer: &Answer) -> String {
     });
     let _ = writeln!(
         text,
-        "\nprotected: {}\n",
-        report::protected(&answer.protected)
+        "\nprotected: {}\n{}",
+        report::protected(&answer.protected),
+        report::left_out(&answer.left_out).map_or_else(String::new, |line| line + "\n")
     );
     text += &table(&header, rows.collect());
     text

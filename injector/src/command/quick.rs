@@ -71,7 +71,8 @@ fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
     Ok(rule)
 }
 
-fn matching(to: &Remote, direction: Direction) -> Match {
+/// Packets to a remote end; on ingress those from it.
+pub(super) fn matching(to: &Remote, direction: Direction) -> Match {
     let (net, ports) = (to.net.into_iter().collect(), to.ports.into_iter().collect());
     let base = Match {
         protocol: to.protocol,

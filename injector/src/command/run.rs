@@ -2,6 +2,7 @@
 
 mod child;
 mod confirm;
+mod ends;
 mod event;
 mod judge;
 mod output;
@@ -10,17 +11,23 @@ mod play;
 mod prepare;
 mod service;
 mod signals;
+mod stage;
 mod telemetry;
 mod watch;
 
 pub(super) use self::{
+    child::status_code,
+    ends::Ends,
     play::{Influences, Player, Wish},
     prepare::{Chosen, Prepared},
     signals::Signals,
+    stage::{Entry, Stage},
     telemetry::Telemetry,
 };
 
 use std::{sync::Once, time::Duration};
+
+use tokio::runtime::Runtime;
 
 use self::{
     confirm::Confirm,
@@ -33,7 +40,7 @@ use self::{
 use super::{Outcome, guard::Guard, plan, print_json_line};
 use crate::{
     cli::{Faults, Global, Run},
-    datapath::{Options, Session, clear, eviction},
+    datapath::eviction,
     error::{Code, Failure},
     observe::{
         audit::{Audit, Who},
@@ -67,59 +74,143 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     } else {
         Needs::of(&prepared.plans)
     };
-    let options = prepared.options(faults);
     if args.dry_run {
+        let options = prepared.options(faults);
         return plan::show(&prepared.plans, &needs, &faults.interface, options, global);
-    }
-    if global.verbose {
-        plan::say(&prepared.plans, &needs, &faults.interface, options, global)?;
     }
     if args.confirm.is_some() {
         Confirm::require_terminal()?;
     }
-    let ends = prepared.total.is_some() || args.confirm.is_some() || !args.command.is_empty();
-    let guard = guard.of_run(ends)?;
-    guard.require_end(&prepared.plans)?;
-    let audit = open_audit(faults, Who::this_process())?;
+    let ends = prepared.total().is_some() || args.confirm.is_some() || !args.command.is_empty();
+    open_audit(faults, Who::this_process())?;
     let outputs = Outputs::create(&args.judge)?;
     let telemetry =
         Telemetry::open(&faults.metrics, &runtime)?.recording(args.judge.report.is_some());
     let mut influences = Influences {
-        signals: Signals::install(&runtime)?,
+        ends: Ends::new(Signals::install(&runtime)?),
         watch,
-        command: None,
-        confirm: None,
         wishes: None,
     };
-    let session = begin_session(&prepared, needs, options, faults, global)?;
-    let mut player = Player::begin(session, prepared, faults, guard, audit, telemetry, global)?;
-    announce(&player, args, ends, global)?;
-    service::ready(&faults.interface, player.profile());
-    let played = runtime.block_on(async {
-        influences.command = child::spawn(&args.command, &global.netns())?;
-        influences.confirm = ask(args)?;
-        player.play(&mut influences).await
-    });
-    let mut ending = match played {
-        Ok(ending) => ending,
-        Err(failure) => {
-            player.stop(&failure.message, |_| false)?;
-            return Err(failure);
-        }
-    };
-    let reason = ending.reason();
-    service::stopping(reason);
-    let remains = stop(player, reason, &influences.signals, global)?;
-    let verdicts = verdict::judge(&remains.expect, &remains.achieved);
-    runtime.block_on(play::end_command(influences.command, &mut ending))?;
-    report_end(reason, &ending, &remains.achieved, &verdicts, global)?;
+    let stage = Stage::new(faults, global, guard, needs, ends)?;
+    let played = play_on(&stage, prepared, telemetry, args, &mut influences, &runtime)?;
+    let Played {
+        mut ending,
+        elapsed,
+        remains,
+    } = played;
+    let verdicts = verdict::judge(&remains.prepared.expect, &remains.achieved);
+    runtime.block_on(ends::end_command(influences.ends.command, &mut ending))?;
+    report_end(
+        ending.reason(),
+        elapsed,
+        &remains.achieved,
+        args.histograms,
+        &verdicts,
+        global,
+    )?;
     outputs.write(&output::Results {
         remains: &remains,
-        elapsed: Duration::from_millis(ending.elapsed_ms),
-        reason,
+        elapsed,
+        reason: ending.reason(),
         verdicts: &verdicts,
     })?;
     finish(&ending, &verdicts, faults)
+}
+
+/// A run that has ended.
+struct Played {
+    ending: Ending,
+    elapsed: Duration,
+    /// On the last device.
+    remains: Remains,
+}
+
+/// Plays on one device after the other, where the run is to outlive them.
+fn play_on(
+    stage: &Stage<'_>,
+    mut prepared: Prepared,
+    mut telemetry: Telemetry,
+    args: &Run,
+    influences: &mut Influences,
+    runtime: &Runtime,
+) -> Result<Played, Failure> {
+    let Stage { global, faults, .. } = *stage;
+    let mut former: Option<Achieved> = None;
+    let mut record = None;
+    let mut is_first = true;
+    loop {
+        let audit = open_audit(faults, Who::this_process())?;
+        let waits = |_: &Prepared| say_waiting(former.as_ref(), faults, global);
+        let entrance = match stage.enter(prepared, &mut influences.ends, runtime, waits)? {
+            Entry::InForce(entrance) => *entrance,
+            Entry::Ended(ending, prepared) => {
+                service::stopping(ending.reason());
+                return Ok(Played {
+                    ending,
+                    elapsed: stage.started().elapsed(),
+                    remains: Remains {
+                        achieved: former.unwrap_or_default(),
+                        record,
+                        prepared: *prepared,
+                        telemetry,
+                    },
+                });
+            }
+        };
+        let mut player = Player::begin(entrance, stage, audit, telemetry)?;
+        announce(&player, args, stage.ends, global)?;
+        service::ready(&faults.interface, player.profile());
+        let played = runtime.block_on(async {
+            if std::mem::take(&mut is_first) {
+                influences.ends.command = child::spawn(&args.command, &global.netns())?;
+                influences.ends.confirm = ask(args)?;
+            }
+            player.play(influences).await
+        });
+        let ending = match played {
+            Ok(ending) => ending,
+            Err(failure) => {
+                player.stop(&failure.message, |_| false)?;
+                return Err(failure);
+            }
+        };
+        let elapsed = stage.started().elapsed();
+        let reason = ending.reason();
+        let goes_on = ending.is_absence() && faults.wait_for_device;
+        if !goes_on {
+            service::stopping(reason);
+        }
+        let remains = stop(player, reason, &influences.ends.signals, global)?;
+        if !goes_on {
+            return Ok(Played {
+                ending,
+                elapsed,
+                remains,
+            });
+        }
+        (prepared, telemetry) = (remains.prepared, remains.telemetry);
+        (former, record) = (Some(remains.achieved), remains.record);
+    }
+}
+
+/// Says that there is no device, and what was achieved on the one before.
+fn say_waiting(former: Option<&Achieved>, faults: &Faults, global: &Global) -> Result<(), Failure> {
+    let device = &faults.interface;
+    service::waiting(device);
+    if global.json {
+        return print_json_line(&Event::Waiting {
+            schema: "injector.run/v1",
+            device,
+            former,
+        });
+    }
+    global.say(format_args!("{device}: waiting for the device"));
+    if let Some(former) = former
+        && !global.quiet
+    {
+        eprint!("until now:\n{}", report::text(former));
+    }
+    Ok(())
 }
 
 /// Why faults that lost something could not go on.
@@ -153,24 +244,6 @@ pub(super) fn open_audit(faults: &Faults, who: Who) -> Result<Audit, Failure> {
     })
 }
 
-/// Puts the first faults into force.
-pub(super) fn begin_session(
-    prepared: &Prepared,
-    needs: Needs,
-    options: Options,
-    faults: &Faults,
-    global: &Global,
-) -> Result<Session, Failure> {
-    let netns = global.netns();
-    if faults.replace {
-        clear::stop_holder(&netns, &faults.interface)?;
-    }
-    let session = Session::start(&netns, &faults.interface, prepared.first(), needs, options)?;
-    let mut plans = prepared.plans.iter();
-    plans.try_for_each(|plan| session.require_room(plan))?;
-    Ok(session)
-}
-
 fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Result<(), Failure> {
     let session = player.session();
     let Some(record) = session.record() else {
@@ -187,6 +260,7 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
             attached: session.attached(),
             protected: &record.protected,
             metrics: player.metrics(),
+            left_out: &record.left_out,
         });
     }
     let hooks: Vec<_> = session
@@ -205,6 +279,9 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
     ));
     if let Some(address) = player.metrics() {
         global.say(format_args!("{device}: metrics: http://{address}/metrics"));
+    }
+    if let Some(line) = report::left_out(&record.left_out) {
+        global.say(format_args!("{device}: {line}"));
     }
     Ok(())
 }
@@ -248,26 +325,31 @@ fn stop(
 
 fn report_end(
     reason: &'static str,
-    ending: &Ending,
+    elapsed: Duration,
     achieved: &Achieved,
+    histograms: bool,
     verdicts: &[Verdict],
     global: &Global,
 ) -> Result<(), Failure> {
+    let elapsed_ms = elapsed.as_millis() as u64;
     if global.json {
         return print_json_line(&Event::Ended {
             reason,
-            elapsed_ms: ending.elapsed_ms,
+            elapsed_ms,
             achieved,
             expectations: verdicts,
         });
     }
-    let elapsed = format::duration(ending.elapsed_ms * 1_000_000);
+    let elapsed = format::duration(elapsed_ms * 1_000_000);
     global.say(format_args!("ended after {elapsed}: {reason}"));
     if !global.quiet {
         eprint!("{}", report::text(achieved));
         if !verdicts.is_empty() {
             eprint!("{}", verdict::text(verdicts));
         }
+    }
+    if histograms {
+        eprint!("{}", report::histograms(achieved));
     }
     Ok(())
 }

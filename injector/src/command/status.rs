@@ -12,7 +12,7 @@ use crate::{
         control::{self, Control, Term},
         counters::Counters,
         eviction::{self, Part},
-        journal::{self, Record, RunMaps},
+        journal::{self, Place, Record, RunMaps},
     },
     error::Failure,
     observe::{
@@ -45,6 +45,8 @@ struct Run {
     evicted: Vec<Part>,
     /// What no rule touches.
     protected: Vec<String>,
+    /// What the profile asks for, and this kernel cannot do.
+    left_out: Vec<String>,
     #[serde(flatten)]
     term: Option<Term>,
     #[serde(flatten)]
@@ -55,6 +57,8 @@ struct Run {
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
+    /// There is no device of the name, and it waits for one.
+    Waiting,
     /// It is being set up.
     Starting,
     /// Its faults are in force.
@@ -95,6 +99,7 @@ pub(super) fn status(args: &Status, global: &Global) -> Outcome {
     if runs.is_empty() {
         return print("no runs\n");
     }
+    let text = |run| text(run, args.histograms);
     print(&runs.iter().map(text).collect::<String>())
 }
 
@@ -111,6 +116,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
     let (achieved, term) = read.unzip();
     let state = match term {
         _ if !alive => State::Killed,
+        None if matches!(record.place(), Place::Absent(_)) => State::Waiting,
         None if record.maps.is_some() => State::Ending,
         None => State::Starting,
         Some(term) if term.has_lapsed() => State::Lapsed,
@@ -139,6 +145,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
         started: record.started,
         attached: record.attached,
         protected: record.protected,
+        left_out: record.left_out,
         evicted: record.evicted,
     })
 }
@@ -150,7 +157,7 @@ fn read(maps: RunMaps, record: &Record) -> datapath::Result<(Achieved, Term)> {
     Ok((Achieved::new(&record.rules, &snapshot), term))
 }
 
-fn text(run: &Run) -> String {
+fn text(run: &Run, histograms: bool) -> String {
     let phase = run.phase.as_ref().map(|phase| format!(", phase {phase}"));
     let mut text = format!(
         "{}: profile {}{}, seed {}, pid {} ({})\n",
@@ -169,14 +176,21 @@ fn text(run: &Run) -> String {
         let _ = writeln!(text, "  evicted: {}", eviction::list(&run.evicted));
     }
     let _ = writeln!(text, "  protected: {}", report::protected(&run.protected));
+    if let Some(line) = report::left_out(&run.left_out) {
+        let _ = writeln!(text, "  {line}");
+    }
     if let Some(achieved) = &run.achieved {
         text += &report::text(achieved);
+        if histograms {
+            text += &report::histograms(achieved);
+        }
     }
     text
 }
 
 fn state(run: &Run) -> &'static str {
     match (run.state, run.background) {
+        (State::Waiting, _) => "waiting for the device",
         (State::Starting, _) => "starting",
         (State::Ending, _) => "ending",
         (State::Running, true) => "running in the background",

@@ -161,7 +161,7 @@ fn stop(record: &Record) -> Result<()> {
     let pid = record.pid;
     let refused = |error| Error::refused(format!("end the run with pid {pid}"), error);
     let is_alive = || -> Result<bool> {
-        let found = journal::record_of(record.netns, record.ifindex)?;
+        let found = journal::record_of(record.netns, record.place())?;
         Ok(found.is_some_and(|(found, alive)| alive && found.pid == pid))
     };
     let Some(process) = Process::open(pid).map_err(refused)? else {

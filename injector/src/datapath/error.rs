@@ -62,6 +62,12 @@ pub enum Error {
         /// Its profile.
         profile: String,
     },
+    /// Somebody else listens to a run.
+    #[error("another `injector trace` listens to what is on `{device}`")]
+    Traced {
+        /// The device.
+        device: String,
+    },
     /// Another version of injector has written the record of a run.
     #[error("{} is of `{schema}`, and this injector knows `{}`", path.display(), super::journal::SCHEMA)]
     UnknownRecord {
@@ -124,7 +130,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps what the kernel said to a request.
-    pub(super) fn refused(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn refused(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Refused {
             action: action.into(),
             source: source.into(),
@@ -171,6 +177,9 @@ impl Error {
                  Debian, Ubuntu, Fedora or Arch kernel); profiles without delay work here"
                     .into(),
             ),
+            Self::Traced { .. } => {
+                Some("end it first; one that was killed is forgotten after 3 s".into())
+            }
             Self::Busy { device, .. } => Some(format!(
                 "stop it first: `injector clear -i {device}`; or take its place with `--replace`"
             )),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Error, Result,
     journal::{Attached, Via},
-    netlink::Netlink,
+    netlink::{Link, Netlink},
     pair::Pair,
     probe::device::attached_xdp,
     tcx,
@@ -112,9 +112,9 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
-    /// The parts that are not there any more.
-    pub fn missing(&self, netlink: &Netlink) -> Result<Vec<Part>> {
-        if !self.pair.is_up(&netlink.links()?) {
+    /// The parts that are not there any more, where these are the devices.
+    pub fn missing(&self, netlink: &Netlink, links: &[Link]) -> Result<Vec<Part>> {
+        if !self.pair.is_up(links) {
             // With it go its fq and its programs.
             let on_device = self.programs.iter().filter(|p| p.part != Part::Pair);
             return parts(netlink, on_device, [Part::Pair]);

@@ -2,6 +2,7 @@
 //! `/run/injector`, from which `clear` and `status` learn of runs, living and killed.
 
 use std::{
+    fmt::Display,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -27,7 +28,7 @@ use super::{
 
 mod record;
 
-pub use record::{Attached, NextPhase, Record, RecordedRule, RunMaps, SCHEMA, Via};
+pub use record::{Attached, NextPhase, Place, Record, RecordedRule, RunMaps, SCHEMA, Via};
 
 /// Where the files are.
 pub const DIRECTORY: &str = "/run/injector";
@@ -67,7 +68,7 @@ impl Journal {
         /// a lock, and a run takes a second to notice that its namespace has ended.
         const PATIENCE: Duration = Duration::from_secs(3);
         let give_up = Instant::now() + PATIENCE;
-        let path = path_of(record.netns, record.ifindex, "json");
+        let path = path_of(record.netns, record.place(), "json");
         loop {
             create_directory()?;
             let failed = |source| Error::File {
@@ -228,9 +229,9 @@ pub fn records(netns: NetnsId) -> Result<Vec<(Record, bool)>> {
     Ok(records)
 }
 
-/// The record of a device, with whether its run is alive.
-pub fn record_of(netns: NetnsId, ifindex: u32) -> Result<Option<(Record, bool)>> {
-    let found = read(&path_of(netns, ifindex, "json"))?;
+/// The record of the run in a place, with whether it is alive.
+pub fn record_of(netns: NetnsId, place: impl Display) -> Result<Option<(Record, bool)>> {
+    let found = read(&path_of(netns, place, "json"))?;
     Ok(found.filter(|(record, _)| record.netns.may_be(&netns)))
 }
 
@@ -283,8 +284,8 @@ fn create_directory() -> Result<()> {
     }
 }
 
-fn path_of(netns: NetnsId, ifindex: u32, extension: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{}-{ifindex}.{extension}", netns.inode))
+fn path_of(netns: NetnsId, place: impl Display, extension: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{}-{place}.{extension}", netns.inode))
 }
 
 /// Whether there is a process of that number.

@@ -4,6 +4,7 @@
 //! inside [`super::Netns::run`] and dropped there.
 
 mod filter;
+mod links;
 mod qdisc;
 mod route;
 

@@ -168,7 +168,8 @@ impl Netns {
         Ok(metadata.ino())
     }
 
-    fn missing(&self, source: io::Error) -> Error {
+    /// That it is not there.
+    pub(super) fn missing(&self, source: io::Error) -> Error {
         let netns = match self {
             Self::Current => "of this process".to_owned(),
             Self::Path { name, .. } => format!("`{name}`"),

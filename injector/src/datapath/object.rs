@@ -9,7 +9,7 @@ use aya::{
 };
 use injector_common::abi::{self, EPOCHS, RuleState, XdpMode, features, globals, maps, programs};
 
-use super::{Error, Result, control::Control, counters::Counters, loader};
+use super::{Error, Result, control::Control, counters::Counters, loader, trace::TraceIds};
 use crate::plan::{Hook, Models, Needs, Plan, Table};
 
 /// Built by `build.rs` from `injector-ebpf`.
@@ -268,6 +268,23 @@ pub(super) fn take_counters(ebpf: &mut Ebpf) -> Result<Counters> {
         data(maps::PATH_COUNTERS)?,
         share(ebpf, maps::STATES)?,
     )
+}
+
+/// The kernel's numbers of the maps by which the programs tell of packets.
+pub(super) fn trace_ids(ebpf: &Ebpf) -> Result<TraceIds> {
+    let id = |name| match ebpf.map(name) {
+        Some(Map::Array(data) | Map::RingBuf(data)) => {
+            let info = data.info();
+            let info = info.map_err(|error| Error::ebpf(format!("open the map {name}"), &error))?;
+            Ok(info.id())
+        }
+        _ => Err(missing("map", name)),
+    };
+    Ok(TraceIds {
+        filter: id(maps::TRACE)?,
+        state: id(maps::TRACE_STATE)?,
+        hits: id(maps::HITS)?,
+    })
 }
 
 /// A second handle of an array map that stays in the object.

@@ -3,13 +3,15 @@
 
 pub mod device;
 
+use std::sync::OnceLock;
+
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions};
 use injector_common::abi::{XdpMode, programs};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
     Error, Result,
-    netlink::{FqOptions, Netlink},
+    netlink::{FqOptions, Link, Netlink},
     object::{self, Specialisation},
 };
 use crate::{
@@ -61,6 +63,22 @@ pub fn features() -> Result<Features> {
     in_scratch(|| try_all(&Netlink::open()?))
 }
 
+/// Whether the kernel has fq. Tried once: a run gives up what that takes.
+pub fn has_fq() -> Result<bool> {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    if let Some(answer) = ANSWER.get() {
+        return Ok(*answer);
+    }
+    let tried = in_scratch(|| {
+        let netlink = Netlink::open()?;
+        try_fq(&netlink, netlink.find_link("lo")?.as_ref())
+    });
+    match tried {
+        Err(error) if !matches!(error, Error::NoFq) => Err(error),
+        tried => Ok(*ANSWER.get_or_init(|| tried.is_ok())),
+    }
+}
+
 /// Has the kernel verify every program, attaching none.
 pub fn programs() -> Result<()> {
     const PROFILE: &str = "name: probe\nrules: [{direction: both, drop: 1%}]";
@@ -102,16 +120,7 @@ fn in_scratch<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
 fn try_all(netlink: &Netlink) -> Result<Features> {
     let veth = netlink.add_veth("probe0", "probe1");
     let device = netlink.find_link("probe0")?;
-    let fq = match &device {
-        Some(link) => netlink.add_fq(
-            link,
-            &FqOptions {
-                limit: 1000,
-                horizon_us: 1_000_000,
-            },
-        ),
-        None => Err(Error::NoFq),
-    };
+    let fq = try_fq(netlink, device.as_ref());
     let macvlan = match &device {
         Some(link) => netlink.add_macvlan("probe2", link),
         None => Ok(false),
@@ -128,6 +137,14 @@ fn try_all(netlink: &Netlink) -> Result<Features> {
         clsact: Support::of(&clsact),
         tcx: Support::of(&try_tcx()),
     })
+}
+
+fn try_fq(netlink: &Netlink, device: Option<&Link>) -> Result<()> {
+    let options = FqOptions {
+        limit: 1000,
+        horizon_us: 1_000_000,
+    };
+    device.map_or(Err(Error::NoFq), |link| netlink.add_fq(link, &options))
 }
 
 /// Attaches the smallest program of the object.

@@ -26,11 +26,13 @@ use super::{
 };
 use crate::plan::{Needs, Plan};
 
+mod absence;
 mod assembly;
 mod confinement;
 mod swap;
 mod totals;
 
+pub use absence::{Absence, is_there};
 use assembly::Assembly;
 pub use confinement::Ahead;
 pub use swap::Prepared;
@@ -116,7 +118,8 @@ impl Session {
         netns.run(|| {
             let netlink = Netlink::open()?;
             let target = Target::find(&netlink, netns, device)?;
-            let record = new_record(&target, id, plan, options);
+            let link = &target.link;
+            let record = new_record(&link.name, link.index, id, plan, options);
             let mut journal = claim(&netlink, record)?;
             let assembly = Assembly {
                 netns,
@@ -214,19 +217,6 @@ impl Session {
         }
     }
 
-    /// Reads the counters. `None` when the device is gone.
-    pub fn snapshot(&mut self) -> Result<Option<Snapshot>> {
-        let device = Identity::of(&self.target.link);
-        match self
-            .inside(|_| device.find(&Netlink::open()?))
-            .transpose()?
-            .flatten()
-        {
-            Some(_) => self.counters.read(self.slots.clone()).map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// The parts that others had taken away when it was last looked for.
     pub fn evicted(&self) -> &[Part] {
         self.journal
@@ -234,25 +224,41 @@ impl Session {
             .map_or(&[], |journal| &journal.record.evicted)
     }
 
-    /// Looks for parts that others have taken away, for `status` to show.
-    pub fn find_evicted(&mut self) -> Result<Vec<Part>> {
-        let device = Identity::of(&self.target.link);
-        let found = self.inside(|session| {
-            let netlink = Netlink::open()?;
-            let missing = session.inventory.missing(&netlink)?;
-            Ok(device.find(&netlink)?.map(|_| missing))
-        });
-        // What ended with the device, or with the namespace, was not taken away.
-        let Some(missing) = found.transpose()?.flatten() else {
-            return Ok(Vec::new());
+    /// Reads the counters, and looks for parts that others have taken away, for `status` to show. `None`
+    /// when the device is gone.
+    pub fn look(&mut self) -> Result<Option<Snapshot>> {
+        let Some(missing) = self
+            .inside(|session| session.missing())
+            .transpose()?
+            .flatten()
+        else {
+            return Ok(None);
         };
         if let Some(journal) = &mut self.journal
             && journal.record.evicted != missing
         {
-            journal.record.evicted.clone_from(&missing);
+            journal.record.evicted = missing;
             journal.save()?;
         }
-        Ok(missing)
+        self.counters.read(self.slots.clone()).map(Some)
+    }
+
+    /// What is missing on the device; `None` where that is gone itself.
+    fn missing(&self) -> Result<Option<Vec<Part>>> {
+        let device = Identity::of(&self.target.link);
+        let netlink = Netlink::open()?;
+        let links = netlink.links()?;
+        if device.among(&links).is_none() {
+            return Ok(None);
+        }
+        match self.inventory.missing(&netlink, &links) {
+            Ok(missing) if missing.is_empty() => Ok(Some(missing)),
+            // What ended with the device meanwhile was not taken away.
+            found => match device.among(&netlink.links()?) {
+                Some(_) => found.map(Some),
+                None => Ok(None),
+            },
+        }
     }
 
     /// Ends the faults at once, waits until the packets that are held have left (`patience` is
@@ -357,7 +363,7 @@ fn claim(netlink: &Netlink, record: Record) -> Result<Journal> {
     }
 }
 
-fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) -> Record {
+fn new_record(device: &str, ifindex: u32, netns: NetnsId, plan: &Plan, options: Options) -> Record {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -365,8 +371,8 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) ->
         schema: journal::SCHEMA.into(),
         pid: std::process::id(),
         background: options.background,
-        device: target.link.name.clone(),
-        ifindex: target.link.index,
+        device: device.into(),
+        ifindex,
         netns,
         profile: plan.profile.clone(),
         phase: plan.phase.clone(),
@@ -377,6 +383,7 @@ fn new_record(target: &Target, netns: NetnsId, plan: &Plan, options: Options) ->
         first_slot: 0,
         delay_max_ns: plan.delay_max_ns(),
         protected: plan.protection.names(),
+        left_out: plan.left_out.clone(),
         attached: Vec::new(),
         evicted: Vec::new(),
         maps: None,

@@ -37,7 +37,12 @@ impl Identity {
 
     /// The device as it is now, if there still is one.
     pub fn find(&self, netlink: &Netlink) -> Result<Option<Link>> {
-        Ok(netlink.links()?.into_iter().find(|link| self.is(link)))
+        Ok(self.among(&netlink.links()?).cloned())
+    }
+
+    /// Likewise, among these.
+    pub fn among<'a>(&self, links: &'a [Link]) -> Option<&'a Link> {
+        links.iter().find(|link| self.is(link))
     }
 }
 

@@ -45,11 +45,11 @@ impl Live {
         Self { view, total }
     }
 
-    /// Shows the counters after `elapsed`, and in which phase the run is, where it has phases.
-    pub fn show(&mut self, elapsed: Duration, phase: Option<&str>, achieved: &Achieved) {
+    /// Shows the counters after `elapsed`, and what else is to be known, such as the phase.
+    pub fn show(&mut self, elapsed: Duration, notes: &[String], achieved: &Achieved) {
         let heading = || {
-            let clock = clock(elapsed, self.total);
-            phase.map_or_else(|| clock.clone(), |phase| format!("{clock}; {phase}"))
+            let clock = [clock(elapsed, self.total)];
+            [&clock, notes].concat().join("; ")
         };
         match &mut self.view {
             View::None => {}

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::format::{count, duration, percent, table};
+use super::{
+    format::{count, duration, percent, table},
+    histogram::Histogram,
+};
 use crate::{
     datapath::{counters::Snapshot, journal::RecordedRule},
     plan::{Asked, Hook},
@@ -10,7 +13,7 @@ use crate::{
 };
 
 /// The achievement of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Achieved {
     /// Per rule, in order of precedence.
     pub rules: Vec<AchievedRule>,
@@ -19,7 +22,7 @@ pub struct Achieved {
 }
 
 /// Packets outside the rules.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Path {
     /// Passed: no rule matched.
     pub unmatched: u64,
@@ -71,6 +74,15 @@ pub struct AchievedRule {
     pub overlimit: u64,
     /// What was asked.
     pub asked: Asked,
+    /// Bytes of the packets, link-layer header included.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub size: Histogram,
+    /// For how long they were delayed, in µs.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub delay_us: Histogram,
+    /// How many packets later than the one before each that was hit came: 1 is the very next.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub gap: Histogram,
 }
 
 impl Achieved {
@@ -101,6 +113,9 @@ impl Achieved {
                 marked: counters.marked,
                 overlimit: counters.overlimit,
                 asked: rule.asked,
+                size: (&counters.size).into(),
+                delay_us: (&counters.delay_us).into(),
+                gap: (&counters.gap).into(),
             });
         Self {
             rules: rules.collect(),
@@ -138,6 +153,12 @@ pub fn protected(names: &[String]) -> String {
         [] => "nothing".into(),
         names => names.join(", "),
     }
+}
+
+/// What a run goes without, in a line; `None` where that is nothing.
+pub fn left_out(keys: &[String]) -> Option<String> {
+    let keys = (!keys.is_empty()).then(|| keys.join(", "))?;
+    Some(format!("left out: {keys}: this kernel has no fq"))
 }
 
 /// A line per rule, with the columns that any rule asks for.
@@ -196,6 +217,35 @@ pub fn text(achieved: &Achieved) -> String {
         row
     });
     table(&header, rows.collect()) + &path(&achieved.path)
+}
+
+/// The histograms of each rule.
+pub fn histograms(achieved: &Achieved) -> String {
+    type Kind = (
+        &'static str,
+        fn(&AchievedRule) -> &Histogram,
+        fn(u64) -> String,
+    );
+    const KINDS: [Kind; 3] = [
+        (
+            "delay",
+            |rule| &rule.delay_us,
+            |us| duration(us.saturating_mul(1000)),
+        ),
+        ("size in bytes", |rule| &rule.size, count),
+        ("packets from hit to hit", |rule| &rule.gap, count),
+    ];
+    let mut text = String::new();
+    for rule in &achieved.rules {
+        for (what, histogram, value) in KINDS {
+            let histogram = histogram(rule);
+            if !histogram.is_empty() {
+                let title = format!("{} {}: {what}", rule.rule, rule.direction);
+                text += &histogram.text(&title, value);
+            }
+        }
+    }
+    text
 }
 
 /// `98 (0.98% of 1%)`: counted, achieved, asked.

@@ -11,7 +11,8 @@ use crate::{
     units::PortRange,
 };
 
-pub(super) fn entries(matching: &Match) -> Vec<MatchEntry> {
+/// The match entries that these conditions take.
+pub fn entries(matching: &Match) -> Vec<MatchEntry> {
     let any = MatchEntry {
         src_port_span: ANY_PORT_SPAN,
         dst_port_span: ANY_PORT_SPAN,

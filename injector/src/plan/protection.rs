@@ -225,6 +225,7 @@ mod tests {
                 entries: matching::entries(matching),
             });
         Plan {
+            left_out: Vec::new(),
             profile: String::new(),
             phase: None,
             seed: 0,

@@ -7,7 +7,7 @@ use super::issue::{Issue, Key};
 use super::yaml::FieldPath;
 
 /// Something that shows only when values are seen together, or in a file that the profile names.
-pub(super) struct Conflict {
+pub(crate) struct Conflict {
     pub issue: Issue,
     /// The value at fault.
     pub path: FieldPath,
@@ -19,7 +19,7 @@ pub(super) struct Conflict {
 
 /// A place in a file that a profile names.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// The file.
     pub file: String,
     /// Which line, from 1.
@@ -31,7 +31,7 @@ pub(super) struct Line {
 }
 
 impl Conflict {
-    pub(super) fn new(issue: Issue, path: FieldPath) -> Box<Self> {
+    pub(crate) fn new(issue: Issue, path: FieldPath) -> Box<Self> {
         Box::new(Self {
             issue,
             path,
@@ -41,14 +41,14 @@ impl Conflict {
     }
 
     /// A key that should be in the mapping at `mapping`.
-    pub(super) fn missing(mapping: &FieldPath, key: &str, expected: &str) -> Box<Self> {
+    pub(crate) fn missing(mapping: &FieldPath, key: &str, expected: &str) -> Box<Self> {
         let issue = Issue::new(format!("missing key `{key}`"));
         let issue = issue.expected(format!("{expected} here"));
         Self::new(issue.key(Key::Missing(key.to_owned())), mapping.key(key))
     }
 
     /// What a rule at `rule` cannot have.
-    pub(super) fn contradiction(rule: &FieldPath, contradiction: &Contradiction) -> Box<Self> {
+    pub(crate) fn contradiction(rule: &FieldPath, contradiction: &Contradiction) -> Box<Self> {
         let issue = Issue::new(contradiction.to_string()).expected(contradiction.expected());
         let conflict = Self::new(issue, rule.keys(&contradiction.field()));
         match contradiction.against() {
@@ -58,18 +58,29 @@ impl Conflict {
     }
 
     /// Names the other value.
-    pub(super) fn against(self: Box<Self>, path: FieldPath, what: &str) -> Box<Self> {
+    pub(crate) fn against(self: Box<Self>, path: FieldPath, what: &str) -> Box<Self> {
         let against = Some((path, what.to_owned()));
         Box::new(Self { against, ..*self })
     }
 
     /// Names the other value, in the usual words.
-    pub(super) fn because_of(self: Box<Self>, path: FieldPath) -> Box<Self> {
+    pub(crate) fn because_of(self: Box<Self>, path: FieldPath) -> Box<Self> {
         self.against(path, "because of this")
     }
 
+    /// Of a mapping that is itself at `outer`.
+    pub(crate) fn inside(self: Box<Self>, outer: &FieldPath) -> Box<Self> {
+        let moved = |path: FieldPath| FieldPath([outer.0.clone(), path.0].concat());
+        let against = self.against.map(|(path, what)| (moved(path), what));
+        Box::new(Self {
+            path: moved(self.path),
+            against,
+            ..*self
+        })
+    }
+
     /// Moves the fault into the file that the value names.
-    pub(super) fn in_line(self: Box<Self>, line: Line) -> Box<Self> {
+    pub(crate) fn in_line(self: Box<Self>, line: Line) -> Box<Self> {
         let line = Some(line);
         Box::new(Self { line, ..*self })
     }

@@ -195,12 +195,12 @@ impl ProfileError {
         match self {
             Self::Invalid(diagnostic) => diagnostic.report.clone(),
             Self::Unreadable { name, source } => {
-                Report::about(name, format!("cannot read the profile: {source}"))
+                Report::about(name, format!("cannot read it: {source}"))
             }
             Self::NotAFile { name, found } => Report {
                 expected: Some("a regular file".to_owned()),
                 hint: Some("to read a pipe, write `-` and redirect standard input".to_owned()),
-                ..Report::about(name, format!("the profile is {found}"))
+                ..Report::about(name, format!("this is {found}"))
             },
             Self::UnknownName { name, nearest } => Report {
                 expected: Some("a file, whose name has a `/` or ends in `.yaml`".to_owned()),

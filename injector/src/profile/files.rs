@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for FileName {
 }
 
 /// Reads what one profile names, and nothing twice.
-pub(super) struct Files<'a> {
+pub(crate) struct Files<'a> {
     /// Where relative names start.
     directory: &'a Path,
     tables: HashMap<PathBuf, Arc<[i16]>>,
@@ -63,7 +63,7 @@ pub(super) struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(directory: &'a Path) -> Self {
+    pub(crate) fn new(directory: &'a Path) -> Self {
         Self {
             directory,
             tables: HashMap::new(),
@@ -156,3 +156,9 @@ fn blame(flaw: Flaw, path: &Path, text: &str, at: FieldPath) -> Box<Conflict> {
         span: span.start.min(end)..span.end.min(end),
     })
 }
+
+#[cfg(test)]
+scalar::schema_of!(FileName as "File", {
+    "type": ["number", "string"],
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+});

@@ -35,7 +35,7 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
 
 /// The issue of a profile that exceeds [`SIZE_MAX`].
 pub(super) fn too_large() -> Issue {
-    Issue::new("the profile is too large").expected("at most 256 KiB")
+    Issue::new("the text is too large").expected("at most 256 KiB")
 }
 
 /// Refuses what no editor shows: the parser would stop there without saying where.
@@ -82,7 +82,7 @@ fn check_structure(text: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err((
-        Issue::new("the profile is empty").expected("at least `name` and `rules`"),
+        Issue::new("the text is empty").expected("something to read"),
         None,
     ))
 }
@@ -118,7 +118,7 @@ impl Census {
 }
 
 fn second_document() -> Issue {
-    Issue::new("a second YAML document").expected("one profile per file")
+    Issue::new("a second YAML document").expected("one document per file")
 }
 
 fn tag() -> Issue {

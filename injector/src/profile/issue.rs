@@ -10,7 +10,7 @@ use crate::units::{UnitError, quote};
 /// position behind. So an issue displays as one line per part, and [`Issue::decode`] reads that
 /// back. [`crate::units::UnitError`] writes the same form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Issue {
+pub(crate) struct Issue {
     /// What is wrong, in a few words.
     pub message: String,
     /// What should be there instead.
@@ -23,7 +23,7 @@ pub(super) struct Issue {
 
 /// A key at fault, inside the mapping that the position is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// Should not be there.
     Unknown(String),
     /// Should be there.
@@ -33,28 +33,28 @@ pub(super) enum Key {
 }
 
 impl Issue {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             ..Self::default()
         }
     }
 
-    pub(super) fn expected(self, expected: impl Into<String>) -> Self {
+    pub(crate) fn expected(self, expected: impl Into<String>) -> Self {
         Self {
             expected: Some(expected.into()),
             ..self
         }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
             ..self
         }
     }
 
-    pub(super) fn key(self, key: Key) -> Self {
+    pub(crate) fn key(self, key: Key) -> Self {
         Self {
             key: Some(key),
             ..self
@@ -62,7 +62,7 @@ impl Issue {
     }
 
     /// Reads back what [`fmt::Display`] wrote.
-    pub(super) fn decode(text: &str) -> Self {
+    pub(crate) fn decode(text: &str) -> Self {
         let mut lines = text.lines();
         let mut issue = Self::new(lines.next().unwrap_or_default());
         for line in lines {

@@ -11,7 +11,7 @@ use crate::units::scalar::{self, Scalar};
 use crate::units::{Reason, UnitError};
 
 /// A choice that is written as a word.
-trait Keyword: Clone + PartialEq + 'static {
+pub(super) trait Keyword: Clone + PartialEq + 'static {
     /// What the word names, with its article.
     const WHAT: &'static str;
     /// All choices, for an error.
@@ -95,13 +95,16 @@ impl Keyword for Interpolation {
         &[("linear", Self::Linear), ("step", Self::Step)];
 }
 
+pub(super) fn words<T: Keyword>() -> Vec<&'static str> {
+    T::WORDS.iter().map(|(word, _)| *word).collect()
+}
+
 fn lookup<T: Keyword>(text: &str) -> Result<T, UnitError> {
     if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
         return Ok(value.clone());
     }
-    let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
     let error = UnitError::new(text, Reason::Malformed(T::WHAT), T::CHOICES);
-    Err(match nearest(text, &words) {
+    Err(match nearest(text, &words::<T>()) {
         Some(word) => error.hint(format!("did you mean `{word}`?")),
         None => error,
     })
@@ -138,7 +141,7 @@ impl fmt::Display for Protocol {
 
 /// Looks a type up by its words alone, both ways.
 macro_rules! words_only {
-    ($($keyword:ty),*) => {$(
+    ($($keyword:ident),*) => {$(
         impl FromStr for $keyword {
             type Err = UnitError;
 
@@ -152,6 +155,9 @@ macro_rules! words_only {
                 f.pad(word_of(self).unwrap_or_default())
             }
         }
+
+        #[cfg(test)]
+        scalar::schema_of!($keyword as stringify!($keyword), { "enum": words::<Self>() });
     )*};
 }
 
@@ -182,6 +188,14 @@ macro_rules! deserialize_as_text {
 }
 
 deserialize_as_text!(Direction, Protocol, Checksum, Model, Place, Interpolation);
+
+#[cfg(test)]
+scalar::schema_of!(Protocol as "Protocol", {
+    "anyOf": [
+        { "enum": words::<Self>() },
+        { "type": ["integer", "string"], "minimum": 0, "maximum": 255, "pattern": "^[0-9]+$" },
+    ],
+});
 
 #[cfg(test)]
 mod tests {

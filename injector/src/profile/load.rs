@@ -3,12 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
 use super::conflict::Conflict;
 use super::error::Diagnostic;
 use super::file::{self, FileError};
 use super::files::Files;
 use super::issue::{Issue, Key};
 use super::resolve::resolve;
+use super::strict::Vocabulary;
 use super::yaml::{self, FieldPath, Located};
 use super::{Profile, ProfileError, builtin, guard};
 
@@ -16,7 +20,7 @@ use super::{Profile, ProfileError, builtin, guard};
 const STDIN: &str = "-";
 
 /// The text of a profile, and where it is from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Source {
     /// What errors call it.
     name: String,
@@ -45,10 +49,22 @@ impl Source {
     }
 
     /// Reads a regular file of at most [`guard::SIZE_MAX`] bytes.
-    fn file(path: &Path) -> Result<Self, ProfileError> {
-        let name = path.display().to_string();
+    ///
+    /// # Errors
+    ///
+    /// See [`ProfileError`].
+    pub fn file(path: &Path) -> Result<Self, ProfileError> {
+        Self::file_as(path, &path.display().to_string())
+    }
+
+    /// Likewise, where errors call it by another name.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProfileError`].
+    pub fn file_as(path: &Path, name: &str) -> Result<Self, ProfileError> {
         let directory = path.parent().unwrap_or(Path::new(""));
-        Self::new(directory, &name, file::read(path, guard::SIZE_MAX))
+        Self::new(directory, name, file::read(path, guard::SIZE_MAX))
     }
 
     /// What somebody else has read from standard input.
@@ -71,7 +87,31 @@ impl Source {
     ///
     /// [`ProfileError::Invalid`], with the place.
     pub fn parse(&self) -> Result<Profile, ProfileError> {
-        parse_in(&self.directory, &self.name, &self.text)
+        self.understand(resolve)
+    }
+
+    /// What the text says, by `resolve`, which makes of what was typed what it means.
+    pub(crate) fn understand<T: Vocabulary + DeserializeOwned, U>(
+        &self,
+        resolve: impl FnOnce(T, &mut Files<'_>) -> Result<U, Box<Conflict>>,
+    ) -> Result<U, ProfileError> {
+        let (name, text) = (&self.name, guard::without_bom(&self.text));
+        guard::check(text).map_err(|(issue, offset)| refused(name, text, issue, offset))?;
+        let raw = yaml::read(text).map_err(|located| Diagnostic::new(name, text, *located))?;
+        let diagnostic = |mut conflict: Box<Conflict>| {
+            let line = conflict.line.take();
+            let located = place(text, *conflict);
+            match line {
+                Some(line) => Diagnostic::in_line(line, located),
+                None => Diagnostic::new(name, text, located),
+            }
+        };
+        Ok(resolve(raw, &mut Files::new(&self.directory)).map_err(diagnostic)?)
+    }
+
+    /// Where the files that it names are looked for.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn new(
@@ -150,22 +190,12 @@ fn not_utf8(name: &str, bytes: &[u8], offset: usize) -> ProfileError {
 ///
 /// [`ProfileError::Invalid`], with the place.
 pub fn parse(source_name: &str, text: &str) -> Result<Profile, ProfileError> {
-    parse_in(Path::new(""), source_name, text)
-}
-
-fn parse_in(directory: &Path, source_name: &str, text: &str) -> Result<Profile, ProfileError> {
-    let text = guard::without_bom(text);
-    guard::check(text).map_err(|(issue, offset)| refused(source_name, text, issue, offset))?;
-    let raw = yaml::read(text).map_err(|located| Diagnostic::new(source_name, text, *located))?;
-    let diagnostic = |mut conflict: Box<Conflict>| {
-        let line = conflict.line.take();
-        let located = place(text, *conflict);
-        match line {
-            Some(line) => Diagnostic::in_line(line, located),
-            None => Diagnostic::new(source_name, text, located),
-        }
+    let source = Source {
+        name: source_name.to_owned(),
+        directory: PathBuf::new(),
+        text: text.to_owned(),
     };
-    Ok(resolve(raw, &mut Files::new(directory)).map_err(diagnostic)?)
+    source.parse()
 }
 
 fn refused(name: &str, text: &str, issue: Issue, offset: Option<usize>) -> ProfileError {

@@ -37,7 +37,7 @@ const SYNONYMS: [(&str, &str); 29] = [
 ];
 
 /// Returns the candidate closest to `word`, if any is close.
-pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase().replace(['-', ' '], "_");
     let synonym = SYNONYMS
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 }
 
 /// Returns all candidates, the closest to `word` first.
-pub(super) fn by_similarity<'a>(
+pub(crate) fn by_similarity<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Vec<&'a str> {
@@ -70,7 +70,7 @@ fn similarity(word: &str, candidate: &str, synonym: Option<&str>) -> f64 {
 }
 
 /// Writes words for a sentence: `a`, `b` and `c`, each in backticks.
-pub(super) fn list(words: &[&str], conjunction: &str) -> String {
+pub(crate) fn list(words: &[&str], conjunction: &str) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         None => String::new(),

@@ -10,7 +10,7 @@ use crate::units::{UnitError, whole_number};
 
 /// Declares whole numbers by their type, bounds, and what a correct text looks like.
 macro_rules! whole_numbers {
-    ($($(#[$doc:meta])* $name:ident($type:ty): $least:literal to $most:literal, $expected:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($type:ty, $what:literal): $least:literal to $most:literal, $expected:literal;)*) => {$(
         $(#[$doc])*
         pub(super) struct $name(pub(super) $type);
 
@@ -33,20 +33,28 @@ macro_rules! whole_numbers {
                 scalar::deserialize(deserializer)
             }
         }
+
+        #[cfg(test)]
+        scalar::schema_of!($name as $what, {
+            "type": ["integer", "string"],
+            "minimum": $least as i128,
+            "maximum": $most as i128,
+            "pattern": "^-?[0-9]+$",
+        });
     )*};
 }
 
 whole_numbers! {
     /// How many packets, or which.
-    Count(u64): 1 to 18446744073709551615, "a whole number of 1 or more";
+    Count(u64, "Count"): 1 to 18446744073709551615, "a whole number of 1 or more";
     /// How many packets fit into a slot.
-    SlotPackets(u32): 1 to 4294967295, "a whole number of 1 or more";
+    SlotPackets(u32, "SlotPackets"): 1 to 4294967295, "a whole number of 1 or more";
     /// How many bits, or copies.
-    Few(u8): 1 to 8, "a whole number from 1 to 8";
+    Few(u8, "Few"): 1 to 8, "a whole number from 1 to 8";
     /// What a link adds to each packet: tunnels and framing at most.
-    Overhead(i32): -64 to 1500, "a number of bytes from -64 to 1500";
+    Overhead(i32, "Overhead"): -64 to 1500, "a number of bytes from -64 to 1500";
     /// What a link divides packets into. 1 would be no division, and 9000 is a jumbo frame.
-    CellSize(u32): 2 to 9000, "a number of bytes from 2 to 9000";
+    CellSize(u32, "CellSize"): 2 to 9000, "a number of bytes from 2 to 9000";
 }
 
 const _: () = assert!(Corrupt::BITS_MAX == 8 && Duplicate::COPIES_MAX == 8);

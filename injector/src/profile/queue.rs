@@ -83,6 +83,13 @@ impl<'de> Deserialize<'de> for QueueLimit {
 }
 
 #[cfg(test)]
+scalar::schema_of!(QueueLimit as "Queue", {
+    "type": "string",
+    "pattern": r"^(?![0.]+[a-zA-Z\u00b5])([0-9.]+[a-zA-Z\u00b5]+|0*[1-9][0-9]*\s*packets?\s*)$",
+    "examples": ["100ms", "256kB", "500 packets"],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

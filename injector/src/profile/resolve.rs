@@ -87,7 +87,9 @@ fn resolve_phases(raw: Vec<RawPhase>, files: &mut Files<'_>) -> Resolved<Vec<Pha
         .enumerate()
         .map(phase)
         .collect::<Result<_, _>>()?;
-    names_are_distinct("phase", phases.iter().map(|phase| &phase.name), &all)?;
+    names_are_distinct("phase", phases.iter().map(|phase| &phase.name), |index| {
+        all.index(index).key("name")
+    })?;
     Ok(phases)
 }
 
@@ -123,7 +125,9 @@ fn resolve_rules(
         .enumerate()
         .map(rule)
         .collect::<Result<_, _>>()?;
-    names_are_distinct("rule", rules.iter().map(|rule| &rule.name), &all)?;
+    names_are_distinct("rule", rules.iter().map(|rule| &rule.name), |index| {
+        all.index(index).key("name")
+    })?;
     Ok(rules)
 }
 
@@ -207,11 +211,11 @@ fn matching(raw: RawMatch) -> Match {
     }
 }
 
-/// Checks the names of what the list at `all` holds.
-fn names_are_distinct<'a>(
+/// Checks the names of several, each at `name_at` its index.
+pub(crate) fn names_are_distinct<'a>(
     what: &str,
     names: impl Iterator<Item = &'a String>,
-    all: &FieldPath,
+    name_at: impl Fn(usize) -> FieldPath,
 ) -> Resolved<()> {
     let mut first_with = HashMap::new();
     for (second, name) in names.enumerate() {
@@ -227,7 +231,6 @@ fn names_are_distinct<'a>(
         } else {
             issue
         };
-        let name_at = |index| all.index(index).key("name");
         return Err(Conflict::new(issue, name_at(second)).against(name_at(first), "the first one"));
     }
     Ok(())
@@ -238,6 +241,6 @@ fn name_of(given: Option<Name>, what: &str, index: usize) -> String {
 }
 
 /// Returns what is called so because nobody gave it a name.
-pub(super) fn default_name(what: &str, index: usize) -> String {
+pub(crate) fn default_name(what: &str, index: usize) -> String {
     format!("{what}-{}", index + 1)
 }

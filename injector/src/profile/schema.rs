@@ -15,6 +15,8 @@ use super::{Direction, Expectation, Protocol, Repeat};
 use crate::units::{DurationNs, Network, PortRange};
 
 pub(super) use self::chance::RawChance;
+#[cfg(test)]
+pub(super) use self::fault::{DistributionName, RawTable};
 pub(super) use self::fault::{
     RawCorrupt, RawDelay, RawDistribution, RawDrop, RawDuplicate, RawRate, RawReorder, RawReplay,
     RawSlot,
@@ -22,18 +24,25 @@ pub(super) use self::fault::{
 
 /// A whole profile.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawProfile {
+    /// What reports, counters and the audit call the profile.
     pub name: Name,
+    /// What the profile imitates.
     #[serde(default, deserialize_with = "given")]
     pub description: Option<Text>,
+    /// Seed of all chance: the same seed and packets give the same fates. Drawn, and printed, where it is
+    /// absent.
     #[serde(default, deserialize_with = "given")]
     pub seed: Option<Seed>,
-    /// In place of `phases`.
+    /// Which packets suffer what, in place of `phases`. The first rule that matches a packet wins.
     #[serde(default, deserialize_with = "given")]
     pub rules: Option<Rules<RawRule, 1>>,
+    /// Rules that change over time, in place of `rules`: one phase after the other.
     #[serde(default, deserialize_with = "given")]
     pub phases: Option<Phases<RawPhase>>,
+    /// How often the phases are played; once where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub repeat: Option<Repeat>,
     #[serde(default)]
@@ -48,7 +57,7 @@ impl Vocabulary for RawProfile {
     ];
 }
 
-const IN_A_RULE: Elsewhere = (
+pub(super) const IN_A_RULE: Elsewhere = (
     &[
         "direction",
         "match",
@@ -66,14 +75,19 @@ const IN_A_RULE: Elsewhere = (
 
 /// One phase.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPhase {
+    /// `phase-N` where it is absent, counting from 1.
     #[serde(default, deserialize_with = "given")]
     pub name: Option<Name>,
+    /// How long the phase lasts; above 0.
     #[serde(rename = "for")]
     pub duration: DurationNs,
+    /// Values move on a straight line from those of the phase before to these.
     #[serde(default, deserialize_with = "given")]
     pub ramp: Option<bool>,
+    /// Without any, every packet is untouched.
     pub rules: Rules<RawRule, 0>,
 }
 
@@ -90,28 +104,40 @@ impl HasRules for RawPhase {
 
 /// One rule.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRule {
+    /// `rule-N` where it is absent, counting from 1.
     #[serde(default, deserialize_with = "given")]
     pub name: Option<Name>,
+    /// Which way the packets go; `egress` where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub direction: Option<Direction>,
+    /// Which packets the rule is about; all where it is absent.
     #[serde(default, rename = "match", deserialize_with = "given")]
     pub matching: Option<Table<RawMatch>>,
+    /// Loss: nobody is told, as on a wire.
     #[serde(default, deserialize_with = "given")]
     pub drop: Option<ShortOr<RawDrop>>,
+    /// Latency, one way.
     #[serde(default, deserialize_with = "given")]
     pub delay: Option<ShortOr<RawDelay>>,
+    /// Flipped bits.
     #[serde(default, deserialize_with = "given")]
     pub corrupt: Option<ShortOr<RawCorrupt>>,
+    /// Further copies, each with a delay of its own.
     #[serde(default, deserialize_with = "given")]
     pub duplicate: Option<ShortOr<RawDuplicate>>,
+    /// Packets that are not delayed, and so overtake those that are; needs `delay`.
     #[serde(default, deserialize_with = "given")]
     pub reorder: Option<ShortOr<RawReorder>>,
+    /// A bottleneck: packets leave one after the other.
     #[serde(default, deserialize_with = "given")]
     pub rate: Option<ShortOr<RawRate>>,
+    /// A medium that is free now and then: packets leave together.
     #[serde(default, deserialize_with = "given")]
     pub slot: Option<Table<RawSlot>>,
+    /// Recorded conditions, or a recorded link.
     #[serde(default, deserialize_with = "given")]
     pub replay: Option<ShortOr<RawReplay>>,
 }
@@ -146,16 +172,22 @@ impl Vocabulary for RawRule {
 
 /// Conditions of a rule.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawMatch {
+    /// One protocol, at whichever layer it lives.
     #[serde(default, deserialize_with = "given")]
     pub protocol: Option<Protocol>,
+    /// Source addresses: one, or a list.
     #[serde(default)]
     pub src: OneOrMany<Network>,
+    /// Destination addresses: one, or a list.
     #[serde(default)]
     pub dst: OneOrMany<Network>,
+    /// Source ports of TCP, UDP or SCTP: one, a range, or a list.
     #[serde(default)]
     pub src_port: OneOrMany<PortRange>,
+    /// Destination ports of TCP, UDP or SCTP: one, a range, or a list.
     #[serde(default)]
     pub dst_port: OneOrMany<PortRange>,
 }
@@ -165,6 +197,8 @@ impl Vocabulary for RawMatch {
 }
 
 /// Reads an optional key that is there; left empty, it is refused and not taken for absent.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
 }

@@ -19,7 +19,7 @@ pub const PHASES_MAX: usize = 1024;
 pub const LIST_MAX: usize = 256;
 
 /// A fault that has a short form.
-pub(super) trait Fault: Vocabulary {
+pub(crate) trait Fault: Vocabulary {
     /// The one value of the short form.
     type Short: Scalar;
     /// Both forms, by example.
@@ -30,7 +30,7 @@ pub(super) trait Fault: Vocabulary {
 }
 
 /// A fault in its short form or as a mapping.
-pub(super) struct ShortOr<T>(pub(super) T);
+pub(crate) struct ShortOr<T>(pub(crate) T);
 
 impl<'de, T: Fault + Deserialize<'de>> Shape<'de> for ShortOr<T> {
     type Scalar = T::Short;
@@ -52,7 +52,7 @@ impl<'de, T: Fault + Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
 }
 
 /// A value of which there may be several.
-pub(super) trait Entry: Scalar {
+pub(crate) trait Entry: Scalar {
     /// What is wrong with an empty list.
     const NONE: &'static str = "the list is empty, so nothing can match";
     /// What to write in place of an empty list.
@@ -77,7 +77,7 @@ impl Entry for PacketRange {
 }
 
 /// A value, or a list of 1 to [`LIST_MAX`] of them; empty only where the key is absent.
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 impl<T> Default for OneOrMany<T> {
     fn default() -> Self {
@@ -114,7 +114,7 @@ impl<'de, T: Entry + Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 
 /// Hands at most `max` elements to `take`, and looks at no more than one beyond. None at all is
 /// `empty`, where that is an issue.
-fn bounded<'de, T, A>(
+pub(crate) fn bounded<'de, T, A>(
     mut seq: A,
     max: usize,
     what: &str,
@@ -147,7 +147,7 @@ fn at_most(max: usize, what: &str, count: usize) -> Result<(), Issue> {
 }
 
 /// A list of rules: `MIN`, which is 0 or 1, to [`RULES_MAX`].
-pub(super) struct Rules<T, const MIN: usize>(pub(super) Vec<T>);
+pub(crate) struct Rules<T, const MIN: usize>(pub(crate) Vec<T>);
 
 impl<'de, T, const MIN: usize> Deserialize<'de> for Rules<T, MIN>
 where
@@ -183,13 +183,13 @@ where
 }
 
 /// Something with rules of its own.
-pub(super) trait HasRules {
+pub(crate) trait HasRules {
     /// Returns how many.
     fn rules(&self) -> usize;
 }
 
 /// The phases of a profile: 1 to [`PHASES_MAX`], with at most [`RULES_MAX`] rules together.
-pub(super) struct Phases<T>(pub(super) Vec<T>);
+pub(crate) struct Phases<T>(pub(crate) Vec<T>);
 
 impl<'de, T: Vocabulary + HasRules + Deserialize<'de>> Deserialize<'de> for Phases<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -16,7 +16,7 @@ use super::nearest::{list, nearest};
 use crate::units::quote;
 
 /// A mapping with known keys.
-pub(super) trait Vocabulary {
+pub(crate) trait Vocabulary {
     /// What the mapping describes, with its article.
     const WHAT: &'static str;
     /// Keys of other mappings.
@@ -24,10 +24,10 @@ pub(super) trait Vocabulary {
 }
 
 /// Keys, and the mapping that they belong into.
-pub(super) type Elsewhere = (&'static [&'static str], &'static str);
+pub(crate) type Elsewhere = (&'static [&'static str], &'static str);
 
 /// A `T` that is written as a mapping, and in no other way.
-pub(super) struct Table<T>(pub(super) T);
+pub(crate) struct Table<T>(pub(crate) T);
 
 impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Table<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -50,7 +50,7 @@ impl<'de, T: Vocabulary + Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
 }
 
 /// Reads a `T` from the pairs of a mapping.
-pub(super) fn table<'de, T, A>(map: A) -> Result<T, A::Error>
+pub(crate) fn table<'de, T, A>(map: A) -> Result<T, A::Error>
 where
     T: Vocabulary + Deserialize<'de>,
     A: MapAccess<'de>,

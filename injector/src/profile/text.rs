@@ -6,18 +6,20 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::issue::Issue;
 use crate::units::quote;
+#[cfg(test)]
+use crate::units::scalar::schema_of;
 
 /// Longest name of a profile or rule, in characters.
 pub const NAME_CHARS_MAX: usize = 63;
 
 /// A name: 1 to [`NAME_CHARS_MAX`] letters, digits, dots, underscores and hyphens.
-pub(super) struct Name(pub(super) String);
+pub(crate) struct Name(pub(crate) String);
 
 /// A text without control characters other than line breaks and tabs.
-pub(super) struct Text(pub(super) String);
+pub(crate) struct Text(pub(crate) String);
 
 /// A seed: any whole number of 64 bits.
-pub(super) struct Seed(pub(super) u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 const NAME_EXPECTED: &str = "a name of 1 to 63 letters, digits, dots, underscores and hyphens";
 
@@ -104,3 +106,20 @@ impl<'de> Deserialize<'de> for Seed {
         deserializer.deserialize_any(SeedVisitor)
     }
 }
+
+#[cfg(test)]
+schema_of!(Name as "Name", NAME_EXPECTED, {
+    "type": "string",
+    "pattern": format!("^[A-Za-z0-9._-]{{1,{NAME_CHARS_MAX}}}$"),
+});
+#[cfg(test)]
+schema_of!(Text as "Text", "a text", {
+    "type": "string",
+    "pattern": r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$",
+});
+#[cfg(test)]
+schema_of!(Seed as "Seed", format!("a whole number from 0 to {}", u64::MAX), {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": u64::MAX,
+});

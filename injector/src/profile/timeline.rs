@@ -107,3 +107,11 @@ impl<'de> Deserialize<'de> for Repeat {
         scalar::deserialize(deserializer)
     }
 }
+
+#[cfg(test)]
+scalar::schema_of!(Repeat as "Repeat", {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "pattern": "^(0*[1-9][0-9]*|forever)$",
+    "examples": [10, "forever"],
+});

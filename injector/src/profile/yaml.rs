@@ -1,19 +1,21 @@
-//! The YAML parser, behind one function: no other module knows which one it is.
+//! The YAML parser, behind a few functions: no other module knows which one it is.
 
 mod locate;
 mod path;
 mod translate;
 
-use super::issue::Issue;
-use super::schema::RawProfile;
-use super::strict::Table;
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
 
-pub(super) use self::locate::locate;
-pub(super) use self::path::{FieldPath, Step};
+use super::issue::Issue;
+use super::strict::{Table, Vocabulary};
+
+pub(crate) use self::locate::locate;
+pub(crate) use self::path::{FieldPath, Step};
 
 /// An issue and where it shows.
 #[derive(Debug)]
-pub(super) struct Located {
+pub(crate) struct Located {
     pub issue: Issue,
     /// Byte of the text.
     pub offset: Option<usize>,
@@ -24,7 +26,7 @@ pub(super) struct Located {
 }
 
 impl Located {
-    pub(super) fn new(issue: Issue, offset: Option<usize>) -> Self {
+    pub(crate) fn new(issue: Issue, offset: Option<usize>) -> Self {
         Self {
             issue,
             offset,
@@ -34,12 +36,23 @@ impl Located {
     }
 }
 
-/// Reads the raw form of a profile from a text that the guard has passed.
-pub(super) fn read(text: &str) -> Result<RawProfile, Box<Located>> {
+/// Reads a mapping from a text that the guard has passed.
+pub(crate) fn read<T: Vocabulary + DeserializeOwned>(text: &str) -> Result<T, Box<Located>> {
     match serde_yaml::from_str(text) {
         Ok(Table(raw)) => Ok(raw),
         Err(error) => Err(Box::new(translate::translate(&error, text))),
     }
+}
+
+/// Returns the mapping at `path` as a text of its own, with one more key; `None` where there is none.
+pub(crate) fn extract(text: &str, path: &FieldPath, key: &str, value: &str) -> Option<String> {
+    let mut whole: Value = serde_yaml::from_str(text).ok()?;
+    let part = path.0.iter().try_fold(&mut whole, |at, step| match step {
+        Step::Key(key) => at.get_mut(key.as_str()),
+        Step::Index(index) => at.get_mut(*index),
+    })?;
+    part.as_mapping_mut()?.insert(key.into(), value.into());
+    serde_yaml::to_string(part).ok()
 }
 
 /// Returns a byte of the text that the parser pointed at; never inside a character.
@@ -54,9 +67,9 @@ fn byte_offset(text: &str, location: &serde_yaml::Location) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_yaml::Value;
 
     use super::super::guard;
+    use super::*;
 
     fn depth(value: &Value) -> usize {
         match value {

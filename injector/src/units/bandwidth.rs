@@ -119,6 +119,13 @@ impl<'de> Deserialize<'de> for Bandwidth {
 }
 
 #[cfg(test)]
+scalar::schema_of!(Bandwidth as "Bandwidth", {
+    "type": "string",
+    "pattern": r"^(?![0.]+[a-zA-Z])[0-9]+(\.[0-9]+)?([kmg]?bit|[kMG]?B/s)$",
+    "examples": ["20mbit", "2.5MB/s"],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -148,6 +148,21 @@ impl<'de> Deserialize<'de> for DurationNs {
 }
 
 #[cfg(test)]
+scalar::schema_of!(DurationNs as "Duration", {
+    "type": "string",
+    "pattern": concat!(
+        r"^0*([0-9]{1,13}(\.0+)?(ns|nsec|nanos)",
+        r"|[0-9]{1,10}(\.[0-9]+)?(us|\u00b5s|usec)",
+        r"|[0-9]{1,7}(\.[0-9]+)?(ms|msec|millis)",
+        r"|[0-9]{1,4}(\.[0-9]+)?(s|secs?|seconds?)",
+        r"|([0-5]?[0-9](\.[0-9]+)?|60(\.0+)?)(m|mins?|minutes?)",
+        r"|([01]|0?\.[0-9]+|1\.0+)(h|hrs?|hours?)",
+        r"|(0|0?\.[0-9]+)(d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?))$"
+    ),
+    "examples": ["80ms", "1.5s"],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -102,6 +102,16 @@ impl<'de> Deserialize<'de> for Network {
 }
 
 #[cfg(test)]
+scalar::schema_of!(Network as "Network", {
+    "type": "string",
+    "pattern": concat!(
+        r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/0*([12]?[0-9]|3[0-2]))?",
+        r"|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/0*([1-9]?[0-9]|1[01][0-9]|12[0-8]))?)$"
+    ),
+    "examples": ["10.0.0.0/8", "2001:db8::1"],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

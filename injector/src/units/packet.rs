@@ -68,6 +68,14 @@ impl<'de> Deserialize<'de> for PacketRange {
 }
 
 #[cfg(test)]
+scalar::schema_of!(PacketRange as "Packet", {
+    "type": ["integer", "string"],
+    "minimum": 1,
+    "pattern": r"^0*[1-9][0-9]*(-0*[1-9][0-9]*)?$",
+    "examples": [3, "7-9"],
+});
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -79,6 +79,15 @@ impl<'de> Deserialize<'de> for PortRange {
 }
 
 #[cfg(test)]
+scalar::schema_of!(PortRange as "Port", {
+    "type": ["integer", "string"],
+    "minimum": 0,
+    "maximum": 65535,
+    "pattern": r"^0*[0-9]{1,5}(-0*[0-9]{1,5})?$",
+    "examples": [5432, "6432-6440"],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -162,6 +162,21 @@ impl<'de> Deserialize<'de> for Probability {
 }
 
 #[cfg(test)]
+scalar::schema_of!(Probability as "Probability", {
+    "type": ["number", "string"],
+    "minimum": 0,
+    "maximum": 1,
+    "pattern": concat!(
+        // A percentage, a fraction, either with an exponent, nothing with a minus.
+        r"^(\+?0*([0-9]{1,2}(\.[0-9]*)?|\.[0-9]+|100(\.0*)?)%",
+        r"|\+?(0+\.?|0*\.[0-9]+|0*1\.0*)",
+        r"|[+-]?[0-9.]+[eE][+-]?[0-9]+%?",
+        r"|-[0.]+%?)$"
+    ),
+    "examples": ["1%", 0.01],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

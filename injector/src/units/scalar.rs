@@ -14,6 +14,33 @@ pub(crate) trait Scalar: FromStr<Err = UnitError> {
     const EXPECTED: &'static str;
 }
 
+/// Says in JSON Schema what the deserializer of a type takes: all of that, and as little more as a pattern
+/// can tell.
+#[cfg(test)]
+macro_rules! schema_of {
+    ($type:ident as $name:expr, { $($schema:tt)* }) => {
+        $crate::units::scalar::schema_of!(
+            $type as $name, <$type as $crate::units::scalar::Scalar>::EXPECTED, { $($schema)* }
+        );
+    };
+    ($type:ident as $name:expr, $expected:expr, { $($schema:tt)* }) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut schema = schemars::json_schema!({ $($schema)* });
+                schema.insert("description".into(), $expected.into());
+                schema
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+pub(crate) use schema_of;
+
 /// A value that is written as a scalar, or in a longer form.
 pub(crate) trait Shape<'de>: Sized {
     /// The scalar form.

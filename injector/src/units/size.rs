@@ -111,6 +111,13 @@ impl<'de> Deserialize<'de> for Size {
 }
 
 #[cfg(test)]
+scalar::schema_of!(Size as "Size", {
+    "type": "string",
+    "pattern": r"^[0-9]+(\.[0-9]+)?([kMG]?B|[KMG]iB)$",
+    "examples": ["64kB", "64KiB"],
+});
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, net::UdpSocket, time::Duration};
 
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
-use super::signals::Signals;
+use crate::command::signals::Signals;
 use crate::{
     datapath::{
         self, Error, Netns,

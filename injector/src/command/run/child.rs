@@ -32,7 +32,7 @@ pub(super) fn spawn(command: &[OsString], netns: &Netns) -> Result<Option<Child>
 }
 
 /// The exit status as a shell tells it: 128 plus the signal that ended the command.
-pub(super) fn status_code(status: ExitStatus) -> u8 {
+pub(in crate::command) fn status_code(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => code as u8,
         (None, Some(signal)) => 128u8.wrapping_add(signal as u8),

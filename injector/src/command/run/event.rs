@@ -13,6 +13,14 @@ use crate::{
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event<'a> {
+    /// There is no device of the name, and the run waits for one.
+    Waiting {
+        schema: &'static str,
+        device: &'a str,
+        /// What was achieved on the device before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        former: Option<&'a Achieved>,
+    },
     /// The faults are in force.
     Started {
         schema: &'static str,
@@ -23,6 +31,8 @@ pub(super) enum Event<'a> {
         attached: &'a [Attached],
         /// What no rule touches.
         protected: &'a [String],
+        /// What the profile asks for, and this kernel cannot do.
+        left_out: &'a [String],
         /// Where metrics are served.
         #[serde(skip_serializing_if = "Option::is_none")]
         metrics: Option<SocketAddr>,

@@ -116,8 +116,6 @@ impl Output {
 
 /// A test case for each expectation, of the length of the run.
 fn suite(results: &Results<'_>) -> Suite {
-    let profile = results.remains.record.as_ref();
-    let profile = profile.map_or("", |record| record.profile.as_str());
     let case = |verdict: &Verdict| Case {
         name: verdict.expectation.clone(),
         time: results.elapsed,
@@ -125,7 +123,7 @@ fn suite(results: &Results<'_>) -> Suite {
             .then(|| format!("achieved: {}", verdict::shown(verdict.achieved))),
     };
     Suite {
-        name: profile.to_owned(),
+        name: results.remains.prepared.first().profile.clone(),
         time: results.elapsed,
         cases: results.verdicts.iter().map(case).collect(),
     }
@@ -141,7 +139,7 @@ fn document<'a>(results: &Results<'a>) -> Option<Document<'a>> {
     Some(Document {
         schema: document::SCHEMA,
         profile: &record.profile,
-        sha256: remains.sha256.as_deref(),
+        sha256: remains.prepared.sha256.as_deref(),
         seed: record.seed,
         device: &record.device,
         attached: &record.attached,
@@ -153,6 +151,6 @@ fn document<'a>(results: &Results<'a>) -> Option<Document<'a>> {
         reason: results.reason,
         achieved: &remains.achieved,
         expectations: results.verdicts,
-        course: remains.course.as_ref()?,
+        course: remains.telemetry.course()?,
     })
 }

@@ -6,24 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use tokio::{
-    process::Child,
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    child,
-    confirm::Confirm,
+    ends::Ends,
     event::Event,
     phases::{self, Phases},
     prepare::{Chosen, Prepared},
     service,
-    signals::{Signals, Told},
+    signals::Told,
+    stage::{Entrance, Stage},
     telemetry::Telemetry,
     watch::Watch,
 };
@@ -39,12 +34,11 @@ use crate::{
     error::Failure,
     observe::{
         audit::{Audit, Moment, What},
-        document::Course,
         live::Live,
         metrics::Status,
         report::{self, Achieved},
     },
-    profile::{Expectation, Profile},
+    profile::Profile,
 };
 
 /// How often the counters are shown.
@@ -58,13 +52,15 @@ pub(in crate::command) struct Player<'a> {
     guard: Guard,
     audit: Audit,
     session: Session,
+    /// What is in force.
+    prepared: Prepared,
     /// Where the run is, if the profile has phases.
     phases: Option<Phases>,
-    /// What is expected of what is in force.
-    expect: Vec<Expectation>,
-    /// Its text, hashed.
-    sha256: Option<String>,
     started: Instant,
+    /// When these faults came into force.
+    begun: Instant,
+    /// When the run ends at the latest, also on another device.
+    deadline: Option<Instant>,
     /// When the faults end, if that is known.
     ends: Option<Instant>,
     live: Live,
@@ -73,12 +69,8 @@ pub(in crate::command) struct Player<'a> {
 
 /// What changes or ends a run, beside time.
 pub(in crate::command) struct Influences {
-    pub signals: Signals,
+    pub ends: Ends,
     pub watch: Option<Watch>,
-    /// The question whether the faults may stay.
-    pub confirm: Option<Confirm>,
-    /// The command under fault.
-    pub command: Option<Child>,
     /// What others want.
     pub wishes: Option<mpsc::Receiver<Wish>>,
 }
@@ -98,7 +90,6 @@ pub(in crate::command) enum Lost {
 /// How the run ended.
 #[derive(Debug, Default)]
 pub(in crate::command) struct Ending {
-    pub elapsed_ms: u64,
     pub told: Option<Told>,
     pub lost: Option<Lost>,
     pub unconfirmed: bool,
@@ -111,12 +102,10 @@ pub(in crate::command) struct Remains {
     pub achieved: Achieved,
     /// What was in force at the end, and where.
     pub record: Option<Record>,
-    /// Its text, hashed.
-    pub sha256: Option<String>,
-    /// What was expected of it.
-    pub expect: Vec<Expectation>,
-    /// What has happened, if that was wanted.
-    pub course: Option<Course>,
+    /// What was played, and could be on another device.
+    pub prepared: Prepared,
+    /// Has kept what happened, if that was wanted.
+    pub telemetry: Telemetry,
 }
 
 impl Ending {
@@ -132,21 +121,28 @@ impl Ending {
             _ => "time elapsed",
         }
     }
+
+    /// Whether it was the device that ended.
+    pub(in crate::command) fn is_absence(&self) -> bool {
+        matches!(self.lost, Some(Lost::Device))
+    }
 }
 
 impl<'a> Player<'a> {
     /// Of a session in which the first plan is in force. From now on the time counts.
     pub(in crate::command) fn begin(
-        session: Session,
-        prepared: Prepared,
-        faults: &'a Faults,
-        guard: Guard,
+        entrance: Entrance,
+        stage: &Stage<'a>,
         audit: Audit,
         telemetry: Telemetry,
-        global: &'a Global,
     ) -> Result<Self, Failure> {
-        let started = Instant::now();
-        let ends = end_of(&prepared, started);
+        let Entrance {
+            session,
+            prepared,
+            guard,
+        } = entrance;
+        let Stage { global, faults, .. } = *stage;
+        let total = prepared.total();
         let mut player = Self {
             global,
             faults,
@@ -154,15 +150,16 @@ impl<'a> Player<'a> {
             audit,
             session,
             phases: None,
-            expect: Vec::new(),
-            sha256: None,
-            started,
-            ends,
-            live: Live::new(prepared.total, global.quiet || global.json),
+            started: stage.started(),
+            begun: Instant::now(),
+            deadline: None,
+            ends: after(total),
+            live: Live::new(total, global.quiet || global.json),
+            prepared,
             telemetry,
         };
-        player.session.end_in(left(ends))?;
-        player.follow(prepared)?;
+        player.session.end_in(left(player.ends))?;
+        player.follow()?;
         player.log(Moment::Start, None);
         Ok(player)
     }
@@ -188,14 +185,14 @@ impl<'a> Player<'a> {
     }
 
     /// Gives up what is not needed any more: not before a command has its user's privileges, and not where
-    /// somebody may ask for more.
+    /// somebody may ask for more, or another device may come.
     fn confine(&self, influences: &Influences) -> Result<(), Failure> {
-        if influences.wishes.is_some() {
+        if influences.wishes.is_some() || self.faults.wait_for_device {
             return Ok(());
         }
         Ok(self.session.confine(Ahead {
             reads: influences.watch.is_some(),
-            signals: influences.command.is_some(),
+            signals: influences.ends.command.is_some(),
             writes: self.telemetry.directory(),
         })?)
     }
@@ -236,29 +233,17 @@ impl<'a> Player<'a> {
                     self.reload()?;
                 }
                 wish = next(&mut influences.wishes) => wish(self),
-                status = wait_for(&mut influences.command) => {
-                    ending.command_status = Some(child::status_code(status?));
-                    influences.command = None;
-                    break;
-                }
-                stay = answer(&influences.confirm) => {
-                    influences.confirm = None;
-                    ending.unconfirmed = !stay?;
-                    if ending.unconfirmed {
+                end = influences.ends.next(self.ends) => match end? {
+                    Some(end) => {
+                        ending = end;
                         break;
                     }
-                    self.live.print(format_args!("{}: the faults stay", self.faults.interface));
-                }
-                told = influences.signals.told() => {
-                    ending.told = Some(told);
-                    break;
-                }
-                () = until(self.ends) => break,
+                    None => self.live.print(format_args!("{}: the faults stay", self.faults.interface)),
+                },
             }
         }
         self.live.finish();
         self.publish()?;
-        ending.elapsed_ms = self.elapsed_ms();
         Ok(ending)
     }
 
@@ -279,24 +264,22 @@ impl<'a> Player<'a> {
                 None => Achieved::of_ended(&rules, &last.in_force),
             },
             record,
-            sha256: self.sha256,
-            expect: self.expect,
-            course: self.telemetry.into_course(),
+            prepared: Prepared {
+                duration: left(self.deadline),
+                ..self.prepared
+            },
+            telemetry: self.telemetry,
         })
     }
 
     /// Takes up what has come into force.
-    fn follow(&mut self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared {
-            plans,
-            schedule,
-            expect,
-            sha256,
-            ..
-        } = prepared;
-        self.expect = expect;
-        self.sha256 = sha256;
-        self.phases = schedule.map(|schedule| Phases::new(plans, schedule, Instant::now()));
+    fn follow(&mut self) -> Result<(), Failure> {
+        let prepared = &self.prepared;
+        self.deadline = after(prepared.duration);
+        self.phases = prepared
+            .schedule
+            .clone()
+            .map(|schedule| Phases::new(prepared.plans.clone(), schedule, Instant::now()));
         match &self.phases {
             Some(phases) => phases.note(&mut self.session),
             None => Ok(()),
@@ -312,11 +295,12 @@ impl<'a> Player<'a> {
             .try_for_each(|plan| session.require_room(plan))?;
         session.renew()?;
         let first = session.prepare(prepared.first())?;
-        let ends = end_of(&prepared, Instant::now());
+        let ends = after(prepared.total());
         session.end_in(left(ends))?;
         session.flip(first, prepared.elapsed())?;
         self.ends = ends;
-        self.follow(prepared)?;
+        self.prepared = prepared;
+        self.follow()?;
         self.log(Moment::Swap, None);
         Ok(())
     }
@@ -334,7 +318,7 @@ impl<'a> Player<'a> {
         };
         let what = What {
             record,
-            sha256: self.sha256.as_deref(),
+            sha256: self.prepared.sha256.as_deref(),
             reason,
         };
         if let Err(error) = self.audit.write(moment, &what) {
@@ -345,10 +329,9 @@ impl<'a> Player<'a> {
 
     /// Shows the counters. Returns what is lost that the faults cannot go on without.
     fn count(&mut self) -> Result<Option<Lost>, Failure> {
-        let Some(snapshot) = self.session.snapshot()? else {
+        let Some(achieved) = self.look()? else {
             return Ok(Some(Lost::Device));
         };
-        let achieved = Achieved::new(self.session.rules(), &snapshot);
         if self.global.json {
             print_json_line(&Event::Counters {
                 elapsed_ms: self.elapsed_ms(),
@@ -357,11 +340,16 @@ impl<'a> Player<'a> {
             })?;
         }
         let progress = self.phases.as_ref().map(Phases::progress);
-        self.live
-            .show(self.started.elapsed(), progress.as_deref(), &achieved);
-        let evicted = self.look_for_evictions()?;
+        let left_out = self
+            .session
+            .record()
+            .and_then(|record| report::left_out(&record.left_out));
+        let notes: Vec<_> = progress.into_iter().chain(left_out).collect();
+        self.live.show(self.begun.elapsed(), &notes, &achieved);
         self.publish()?;
-        Ok((self.faults.strict && !evicted.is_empty()).then_some(Lost::Parts(evicted)))
+        let evicted = self.session.evicted();
+        let is_lost = self.faults.strict && !evicted.is_empty();
+        Ok(is_lost.then(|| Lost::Parts(evicted.to_vec())))
     }
 
     /// Tells those who watch from elsewhere.
@@ -377,7 +365,7 @@ impl<'a> Player<'a> {
             self.started.elapsed(),
             &Status {
                 record,
-                sha256: self.sha256.as_deref(),
+                sha256: self.prepared.sha256.as_deref(),
                 step: self.phases.as_ref().map_or(0, Phases::step),
                 totals: &totals,
             },
@@ -390,25 +378,35 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Says what others have taken away since the last time, and returns all that is.
-    fn look_for_evictions(&mut self) -> Result<Vec<Part>, Failure> {
+    /// Says what others have taken away since the last time, and returns the counters; `None` when the
+    /// device is gone.
+    fn look(&mut self) -> Result<Option<Achieved>, Failure> {
         let former = self.session.evicted().to_vec();
-        let evicted = self.session.find_evicted()?;
+        let Some(snapshot) = self.session.look()? else {
+            return Ok(None);
+        };
+        self.say_evicted(&former)?;
+        Ok(Some(Achieved::new(self.session.rules(), &snapshot)))
+    }
+
+    /// Says what others have taken away, where that is more than before.
+    fn say_evicted(&self, former: &[Part]) -> Result<(), Failure> {
+        let evicted = self.session.evicted();
         if evicted.iter().all(|part| former.contains(part)) {
-            return Ok(evicted);
+            return Ok(());
         }
         if self.global.json {
             print_json_line(&Event::Evicted {
                 elapsed_ms: self.elapsed_ms(),
-                parts: &evicted,
+                parts: evicted,
             })?;
         }
         self.live.print(format_args!(
             "{}: evicted: {}: others took it away, and its faults are off until the run is started anew",
             self.faults.interface,
-            eviction::list(&evicted)
+            eviction::list(evicted)
         ));
-        Ok(evicted)
+        Ok(())
     }
 
     /// Does what is due of the phases.
@@ -445,10 +443,9 @@ impl<'a> Player<'a> {
 
     /// Swaps the saved profile in. Where that fails, says why, and the old one stays in force.
     fn reload(&mut self) -> Result<(), Failure> {
-        let former = match self.session.snapshot()? {
-            Some(snapshot) => Achieved::new(self.session.rules(), &snapshot),
-            // The device is gone: the counters will tell.
-            None => return Ok(()),
+        // Where the device is gone, the counters will tell.
+        let Some(former) = self.look()? else {
+            return Ok(());
         };
         if let Err(failure) = self.swap_saved() {
             self.live.print(failure);
@@ -485,7 +482,7 @@ impl<'a> Player<'a> {
         let seed = seed.or(self.session.record().map(|record| record.seed));
         let mut prepared = Prepared::new(chosen, seed, self.faults, &self.guard)?;
         self.guard.require_end(&prepared.plans)?;
-        prepared.total = left(self.ends);
+        prepared.duration = left(self.deadline);
         self.swap(prepared)
     }
 
@@ -502,35 +499,18 @@ pub(super) fn require_steady(profile: &Profile) -> Result<(), Failure> {
     }
 }
 
-/// When what begins at `start` ends. What ends after centuries does not.
-fn end_of(prepared: &Prepared, start: Instant) -> Option<Instant> {
-    prepared.total.and_then(|total| start.checked_add(total))
+/// When that time will be over. What ends after centuries does not.
+pub(super) fn after(time: Option<Duration>) -> Option<Instant> {
+    time.and_then(|time| Instant::now().checked_add(time))
 }
 
 /// How long it is until then.
-fn left(ends: Option<Instant>) -> Option<Duration> {
+pub(super) fn left(ends: Option<Instant>) -> Option<Duration> {
     ends.map(|ends| ends.saturating_duration_since(Instant::now()))
 }
 
-/// Waits for a command that outlives the faults. One that Ctrl-C was meant for has been told by the
-/// terminal; SIGTERM is passed on; after `--for` it goes on by itself.
-pub(super) async fn end_command(
-    command: Option<Child>,
-    ending: &mut Ending,
-) -> Result<(), Failure> {
-    let Some(mut child) = command else {
-        return Ok(());
-    };
-    if let (Some(pid), Some(Told::Terminated)) = (child.id(), ending.told) {
-        // It may have ended by itself meanwhile.
-        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
-    }
-    ending.command_status = Some(child::status_code(child.wait().await?));
-    Ok(())
-}
-
 /// Waits until that moment; for ever where there is none.
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment.into()).await,
         None => std::future::pending().await,
@@ -541,22 +521,6 @@ async fn until(moment: Option<Instant>) {
 async fn saved(watch: &mut Option<Watch>) -> std::io::Result<()> {
     match watch {
         Some(watch) => watch.saved().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the answer whether the faults may stay; for ever where nobody is asked.
-async fn answer(confirm: &Option<Confirm>) -> std::io::Result<bool> {
-    match confirm {
-        Some(confirm) => confirm.answer().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the command; for ever where there is none.
-async fn wait_for(command: &mut Option<Child>) -> std::io::Result<std::process::ExitStatus> {
-    match command {
-        Some(child) => child.wait().await,
         None => std::future::pending().await,
     }
 }

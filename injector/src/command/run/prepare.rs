@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::phases;
 use crate::{
     cli::{Faults, Global},
-    command::{guard::Guard, invalid_profile, quick},
+    command::{guard::Guard, invalid_profile, missing, quick},
     datapath::Options,
     error::{Code, Failure},
     plan::{Plan, Schedule},
@@ -68,13 +68,14 @@ impl Chosen {
 }
 
 /// What is to be played.
+#[derive(Clone)]
 pub(in crate::command) struct Prepared {
     /// One for each phase.
     pub plans: Vec<Plan>,
     /// When which phase comes, where there are phases.
     pub schedule: Option<Schedule>,
-    /// How long it takes, where that is known.
-    pub total: Option<Duration>,
+    /// How long it may take.
+    pub duration: Option<Duration>,
     /// What it is expected to achieve.
     pub expect: Vec<Expectation>,
     /// See [`Chosen`].
@@ -91,14 +92,20 @@ impl Prepared {
     ) -> Result<Self, Failure> {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
-        let phased = schedule.as_ref().and_then(Schedule::total);
+        let expect = profile.expect.clone();
         Ok(Self {
-            plans: guard.work_out(&profile, seed)?,
-            total: faults.duration.into_iter().chain(phased).min(),
+            plans: missing::work_out(profile, seed, guard, &faults.attach)?,
+            duration: faults.duration,
             schedule,
-            expect: profile.expect,
+            expect,
             sha256,
         })
+    }
+
+    /// How long it takes, where that is known.
+    pub(in crate::command) fn total(&self) -> Option<Duration> {
+        let phased = self.schedule.as_ref().and_then(Schedule::total);
+        self.duration.into_iter().chain(phased).min()
     }
 
     /// What comes into force first.

@@ -9,6 +9,12 @@ pub(super) fn ready(device: &str, profile: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
+/// There is no device: what depends on this run need not wait for that.
+pub(super) fn waiting(device: &str) {
+    let status = format!("{device}: waiting for the device");
+    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
 /// The lease has been renewed.
 pub(super) fn alive() {
     tell(&[NotifyState::Watchdog]);

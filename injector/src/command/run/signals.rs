@@ -42,7 +42,7 @@ pub(in crate::command) enum Told {
 impl Signals {
     /// Installs the handlers, before anything is changed: a signal that comes while the run is
     /// being set up ends it as soon as it is.
-    pub(super) fn install(runtime: &Runtime) -> Result<Self, Failure> {
+    pub(in crate::command) fn install(runtime: &Runtime) -> Result<Self, Failure> {
         Self::new(runtime, true)
     }
 
@@ -86,7 +86,7 @@ impl Signals {
     }
 
     /// Waits for a signal, also one that came before the call.
-    pub(super) async fn told(&mut self) -> Told {
+    pub(in crate::command) async fn told(&mut self) -> Told {
         tokio::select! {
             // The sender lives in the handler, for as long as the process.
             _ = self.interrupts.wait_for(|count| *count > 0) => Told::Interrupted,

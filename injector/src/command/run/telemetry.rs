@@ -75,8 +75,8 @@ impl Telemetry {
     }
 
     /// What has happened.
-    pub(super) fn into_course(self) -> Option<Course> {
-        self.course
+    pub(super) fn course(&self) -> Option<&Course> {
+        self.course.as_ref()
     }
 
     /// A phase has begun.

@@ -1,11 +1,13 @@
 //! What a run's file says.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    datapath::{Error, counters::MapIds, eviction::Part, netns::NetnsId, undo::Undo},
+    datapath::{
+        Error, counters::MapIds, eviction::Part, netns::NetnsId, trace::TraceIds, undo::Undo,
+    },
     plan::{Asked, Hook, PlannedRule},
 };
 
@@ -24,7 +26,7 @@ pub struct Record {
     pub background: bool,
     /// The device.
     pub device: String,
-    /// Its index.
+    /// Its index; 0 while the run waits for it.
     pub ifindex: u32,
     /// Its namespace.
     pub netns: NetnsId,
@@ -49,6 +51,9 @@ pub struct Record {
     /// What no rule touches.
     #[serde(default)]
     pub protected: Vec<String>,
+    /// The keys of faults that the profile asks for, and the rules do not have.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
     /// The parts that others have taken away since.
@@ -60,7 +65,34 @@ pub struct Record {
     pub undo: Vec<Undo>,
 }
 
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the device of this index.
+    Device(u32),
+    /// Nowhere: it waits for a device of this name.
+    Absent(String),
+}
+
+impl fmt::Display for Place {
+    /// As the names of its files have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(ifindex) => write!(f, "{ifindex}"),
+            Self::Absent(name) => write!(f, "absent-{name}"),
+        }
+    }
+}
+
 impl Record {
+    /// Where the run is.
+    pub fn place(&self) -> Place {
+        match self.ifindex {
+            0 => Place::Absent(self.device.clone()),
+            ifindex => Place::Device(ifindex),
+        }
+    }
+
     /// The rules' slots.
     pub fn slots(&self) -> Range<u32> {
         self.first_slot..self.first_slot + self.rules.len() as u32
@@ -84,6 +116,8 @@ pub struct RunMaps {
     pub counters: MapIds,
     /// The one by which the loader talks to the programs.
     pub control: u32,
+    /// Those by which they tell of packets.
+    pub trace: TraceIds,
 }
 
 /// A phase that is to come.
@@ -130,8 +164,8 @@ pub enum Via {
     XdpGeneric,
 }
 
-impl std::fmt::Display for Via {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",

@@ -76,6 +76,7 @@ impl Assembly<'_> {
         journal.record.maps = Some(RunMaps {
             counters: counters.ids(),
             control: control.id(),
+            trace: object::trace_ids(&ebpf)?,
         });
         journal
             .record

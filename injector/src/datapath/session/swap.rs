@@ -42,6 +42,7 @@ struct Noted {
     seed: u64,
     rules: Vec<RecordedRule>,
     protected: Vec<String>,
+    left_out: Vec<String>,
     delay_max_ns: u64,
 }
 
@@ -53,6 +54,7 @@ impl From<&Plan> for Noted {
             seed: plan.seed,
             rules: plan.rules.iter().map(Into::into).collect(),
             protected: plan.protection.names(),
+            left_out: plan.left_out.clone(),
             delay_max_ns: plan.delay_max_ns(),
         }
     }
@@ -171,6 +173,7 @@ impl Session {
         record.seed = noted.seed;
         record.rules = noted.rules;
         record.protected = noted.protected;
+        record.left_out = noted.left_out;
         record.first_slot = self.slots.start;
         record.delay_max_ns = record.delay_max_ns.max(noted.delay_max_ns);
         journal.save()

@@ -18,23 +18,30 @@ pub(in crate::profile) struct RawChance {
 macro_rules! with_chance {
     ($(
         $(#[$doc:meta])*
-        $name:ident($what:literal, $expected:literal) { $($key:ident: $type:ty,)* }
+        $name:ident($what:literal, $expected:literal) { $($(#[$key_doc:meta])* $key:ident: $type:ty,)* }
     )*) => {$(
         $(#[$doc])*
         #[derive(Default, Deserialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields)]
         pub(in crate::profile) struct $name {
+            /// Each packet with this probability.
             #[serde(default, deserialize_with = "given")]
             pub probability: Option<Probability>,
+            /// Beside `probability`: autocorrelation at lag 1, below 100%. The share of packets stays what it is.
             #[serde(default, deserialize_with = "given")]
             pub correlation: Option<Probability>,
+            /// N: packets N, 2N, 3N and so on, counted from 1.
             #[serde(default, deserialize_with = "given")]
             pub every: Option<Count>,
+            /// N: the first N packets.
             #[serde(default, deserialize_with = "given")]
             pub first: Option<Count>,
+            /// These packets, counted from 1: a number, a range, or a list.
             #[serde(default, deserialize_with = "given")]
             pub packets: Option<OneOrMany<PacketRange>>,
             $(
+                $(#[$key_doc])*
                 #[serde(default, deserialize_with = "given")]
                 pub $key: Option<$type>,
             )*

@@ -5,62 +5,88 @@ use serde::de::{Deserializer, MapAccess};
 
 use super::super::files::FileName;
 use super::super::keyword::Model;
+#[cfg(test)]
+use super::super::keyword::words;
 use super::super::number::{CellSize, Count, Few, Overhead, SlotPackets};
 use super::super::shape::{Fault, OneOrMany};
 use super::super::strict::{Vocabulary, table};
 use super::super::{Checksum, Distribution, Interpolation, Place, QueueLimit};
 use super::chance::{RawChance, with_chance};
 use super::given;
+#[cfg(test)]
+use crate::units::scalar::schema_of;
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
 use crate::units::{Bandwidth, DurationNs, PacketRange, Probability, Size, UnitError};
 
 with_chance! {
     /// `drop: 1%`, `drop: {every: 100}`, or `drop: {model: gemodel, p: 1%}`.
     RawDrop("`drop`", "a probability such as 1%, or `{probability: 1%}`") {
+        /// A model of loss with memory, in place of `probability`.
         model: Model,
+        /// `gemodel`: from the good state to the bad one.
         p: Probability,
+        /// `gemodel`: from the bad state to the good one; 1 - p where it is absent.
         r: Probability,
+        /// `gemodel`: loss in the bad state; 100% where it is absent.
         one_minus_h: Probability,
+        /// `gemodel`: loss in the good state; 0 where it is absent.
         one_minus_k: Probability,
+        /// `state`: from good reception to a burst of loss.
         p13: Probability,
+        /// `state`: from a burst of loss to good reception; 1 - p13 where it is absent.
         p31: Probability,
+        /// `state`: from a burst of loss to reception within it; 0 where it is absent.
         p32: Probability,
+        /// `state`: from reception within a burst back to loss; 100% where it is absent.
         p23: Probability,
+        /// `state`: from good reception to the loss of a single packet; 0 where it is absent.
         p14: Probability,
+        /// Packets that understand ECN are marked, and arrive.
         ecn: bool,
     }
 
     /// `corrupt: 1%` or `corrupt: {probability: 1%, checksum: valid}`.
     RawCorrupt("`corrupt`", "a probability such as 1%, or `{probability: 1%, checksum: valid}`") {
+        /// How many bits, all different; 1 where it is absent.
         bits: Few,
+        /// `valid`: the checksum is made to fit, and the bad bytes reach the application; `stale` where it is
+        /// absent.
         checksum: Checksum,
+        /// Which part of the packet; `payload` where it is absent.
         r#where: Place,
     }
 
     /// `duplicate: 1%` or `duplicate: {probability: 1%, copies: 2}`.
     RawDuplicate("`duplicate`", "a probability such as 1%, or `{probability: 1%}`") {
+        /// How many, beside the packet itself; 1 where it is absent.
         copies: Few,
     }
 
     /// `reorder: 2%` or `reorder: {probability: 2%, gap: 5}`.
     RawReorder("`reorder`", "a probability such as 2%, or `{probability: 2%, gap: 5}`") {
+        /// N: at least N - 1 packets between two that overtake; 1 where it is absent.
         gap: Count,
     }
 }
 
 /// `delay: 80ms` or `delay: {time: 80ms, jitter: 10ms}`.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::profile) struct RawDelay {
-    /// Absent only where a recording gives it.
+    /// How long; absent only where a recording gives it.
     #[serde(default, deserialize_with = "given")]
     pub time: Option<DurationNs>,
+    /// How much the delay varies: at most, where it is `uniform`, else the standard deviation.
     #[serde(default, deserialize_with = "given")]
     pub jitter: Option<DurationNs>,
+    /// How the delay varies; `uniform` where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub distribution: Option<RawDistribution>,
+    /// Autocorrelation of the delays of packets that follow each other; below 100%.
     #[serde(default, deserialize_with = "given")]
     pub correlation: Option<Probability>,
+    /// Jitter does not reorder.
     #[serde(default, deserialize_with = "given")]
     pub keep_order: Option<bool>,
 }
@@ -104,10 +130,15 @@ impl std::str::FromStr for DistributionName {
     }
 }
 
+#[cfg(test)]
+schema_of!(DistributionName as "DistributionName", { "enum": words::<Distribution>() });
+
 /// `{table: FILE}`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct RawTable {
+pub(in crate::profile) struct RawTable {
+    /// A table in the format of netem's `.dist` files.
     table: FileName,
 }
 
@@ -136,19 +167,25 @@ impl<'de> Deserialize<'de> for RawDistribution {
 
 /// `rate: 20mbit` or `rate: {bandwidth: 20mbit, queue: 100ms}`.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::profile) struct RawRate {
-    /// Absent only where a recording gives it.
+    /// On the wire, link-layer headers included; absent only where a recording gives it.
     #[serde(default, deserialize_with = "given")]
     pub bandwidth: Option<Bandwidth>,
+    /// How much may go at once after a pause; nothing where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub burst: Option<Size>,
+    /// How much may wait; `1000 packets` where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub queue: Option<QueueLimit>,
+    /// Bytes more, or below 0 fewer, for each packet; 0 where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub overhead: Option<Overhead>,
+    /// Packets take whole cells of so many bytes.
     #[serde(default, deserialize_with = "given")]
     pub cell_size: Option<CellSize>,
+    /// Beyond `queue`, packets that understand ECN are marked, and dropped only beyond twice as much.
     #[serde(default, deserialize_with = "given")]
     pub ecn: Option<bool>,
 }
@@ -172,13 +209,18 @@ impl Fault for RawRate {
 
 /// `slot: {min: 800us, max: 10ms, packets: 42}`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::profile) struct RawSlot {
+    /// The shortest time from one slot to the next; above 0.
     pub min: DurationNs,
+    /// The longest time from one slot to the next; `min` where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub max: Option<DurationNs>,
+    /// How many packets end a slot.
     #[serde(default, deserialize_with = "given")]
     pub packets: Option<SlotPackets>,
+    /// How many bytes end a slot.
     #[serde(default, deserialize_with = "given")]
     pub bytes: Option<Size>,
 }
@@ -189,11 +231,15 @@ impl Vocabulary for RawSlot {
 
 /// `replay: FILE` or `replay: {file: FILE, loop: true}`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::profile) struct RawReplay {
+    /// A table of conditions, or a Mahimahi trace; a relative name starts at the profile's directory.
     pub file: FileName,
+    /// Begin anew at the end of a table; a trace always does.
     #[serde(default, deserialize_with = "given")]
     pub r#loop: Option<bool>,
+    /// Between two lines of a table; `linear` where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub interpolation: Option<Interpolation>,
 }

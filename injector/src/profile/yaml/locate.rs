@@ -12,7 +12,7 @@ use super::{FieldPath, Step, byte_offset};
 /// Finds the value at `path`, or else the innermost value around it that exists.
 ///
 /// Returns the byte it starts at, and how many steps of the path led there.
-pub(in crate::profile) fn locate(text: &str, path: &FieldPath) -> Option<(usize, usize)> {
+pub(crate) fn locate(text: &str, path: &FieldPath) -> Option<(usize, usize)> {
     (0..=path.0.len())
         .rev()
         .find_map(|steps| Some((offset_of(text, &path.0[..steps])?, steps)))

@@ -4,11 +4,11 @@ use std::fmt;
 
 /// Steps to a value, from the outside in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::profile) struct FieldPath(pub(in crate::profile) Vec<Step>);
+pub(crate) struct FieldPath(pub(crate) Vec<Step>);
 
 /// One step of the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::profile) enum Step {
+pub(crate) enum Step {
     /// Into a mapping.
     Key(String),
     /// Into a list, counting from 0.
@@ -17,7 +17,7 @@ pub(in crate::profile) enum Step {
 
 impl FieldPath {
     /// Reads what [`fmt::Display`] writes.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let steps = text.split(['.', '[']).filter(|step| !step.is_empty());
         let step = |step: &str| match step.trim_end_matches(']').parse() {
             Ok(index) => Step::Index(index),
@@ -27,17 +27,17 @@ impl FieldPath {
     }
 
     /// Returns the path one key further in.
-    pub(in crate::profile) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned()))
     }
 
     /// Returns the path some keys further in.
-    pub(in crate::profile) fn keys(&self, keys: &[&str]) -> Self {
+    pub(crate) fn keys(&self, keys: &[&str]) -> Self {
         keys.iter().fold(self.clone(), |path, key| path.key(key))
     }
 
     /// Returns the path one element of a list further in.
-    pub(in crate::profile) fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))
     }
 
@@ -48,7 +48,7 @@ impl FieldPath {
     }
 
     /// Returns the path as text; the whole profile has none.
-    pub(in crate::profile) fn shown(&self) -> Option<String> {
+    pub(crate) fn shown(&self) -> Option<String> {
         (!self.0.is_empty()).then(|| self.to_string())
     }
 }

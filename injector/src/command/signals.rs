@@ -16,14 +16,14 @@ use crate::error::{Code, Failure};
 const NONE: u8 = u8::MAX;
 
 /// Ctrl-C, SIGTERM and SIGHUP, caught by a thread of their own.
-pub(super) struct Signals {
+pub(in crate::command) struct Signals {
     /// What to exit with; [`NONE`] until a signal comes.
     code: Arc<AtomicU8>,
 }
 
 impl Signals {
     /// Installs the handlers.
-    pub(super) fn install() -> Result<Self, Failure> {
+    pub(in crate::command) fn install() -> Result<Self, Failure> {
         let code = Arc::new(AtomicU8::new(NONE));
         let shared = Arc::clone(&code);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -42,17 +42,17 @@ impl Signals {
     }
 
     /// Whether a signal has come.
-    pub(super) fn received(&self) -> bool {
+    pub(in crate::command) fn received(&self) -> bool {
         self.exit_code() != NONE
     }
 
     /// What to exit with, once a signal has come.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(in crate::command) fn exit_code(&self) -> u8 {
         self.code.load(Ordering::Relaxed)
     }
 
     /// Fails once a signal has come.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(in crate::command) fn check(&self) -> Result<(), Failure> {
         if self.received() {
             return Err(Failure::new(Code::Interrupted, "interrupted"));
         }

@@ -1,0 +1,148 @@
+use super::{MatchEntry, SLOTS_MAX, record};
+
+/// What happened to a packet: bits of [`Hit::faults`].
+pub mod faults {
+    /// It was dropped.
+    pub const DROP: u32 = 1 << 0;
+    /// Bits of it were flipped.
+    pub const CORRUPT: u32 = 1 << 1;
+    /// Copies of it were made.
+    pub const DUPLICATE: u32 = 1 << 2;
+    /// It was not delayed, to overtake others.
+    pub const REORDER: u32 = 1 << 3;
+    /// It was delayed.
+    pub const DELAY: u32 = 1 << 4;
+    /// It was marked "congestion experienced".
+    pub const MARK: u32 = 1 << 5;
+    /// It was dropped because the queue of the rate was full.
+    pub const OVERLIMIT: u32 = 1 << 6;
+}
+
+/// Bits of [`Hit::flags`].
+pub mod hit {
+    /// The bytes start with the IP header.
+    pub const RAW_IP: u32 = 1 << 0;
+    /// The packet as it was before its bits were flipped; it is told of once more.
+    pub const BEFORE: u32 = 1 << 1;
+}
+
+/// A packet to which something happened. As many of its first bytes follow as [`captured`](Self::captured)
+/// says.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hit {
+    /// When, on the monotonic clock, in ns.
+    pub time_ns: u64,
+    /// Its index among the packets of the rule; [`u64::MAX`] where it has none, because all are dropped.
+    pub n: u64,
+    /// From the moment when it came, or was to, to its departure, in ns.
+    pub delay_ns: u64,
+    /// The rule's slot.
+    pub slot: u32,
+    /// See [`faults`].
+    pub faults: u32,
+    /// How many packets it is on the wire.
+    pub packets: u32,
+    /// How many copies of it were made.
+    pub copies: u32,
+    /// The first bit that was flipped, counted from the frame's first.
+    pub bit: u32,
+    /// See [`hit`].
+    pub flags: u32,
+    /// How long it is.
+    pub len: u32,
+    /// How many of its bytes follow.
+    pub captured: u32,
+}
+record!(Hit, size: 56, align: 8);
+
+/// Bytes of a packet that are told where its headers will do.
+pub const HEADERS_CAPTURED: u32 = 136;
+/// One more than the most bytes of a packet that are told: a power of two.
+pub const CAPTURED_END: usize = 2048;
+
+/// A hit and bytes of its packet. In the ring there are only as many bytes as are captured.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Told {
+    /// What happened.
+    pub hit: Hit,
+    /// To which packet.
+    pub bytes: [u8; CAPTURED_END],
+}
+record!(Told, size: size_of::<Hit>() + CAPTURED_END, align: 8);
+
+/// Most match entries by which a trace chooses packets.
+pub const TRACE_ENTRIES_MAX: usize = 8;
+
+/// Which hits somebody wants to hear of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TraceFilter {
+    /// Until when, on the monotonic clock, in ns: whoever listens keeps pushing it ahead. 0 where nobody
+    /// does.
+    pub until_ns: u64,
+    /// The odds for each.
+    pub odds: u64,
+    /// Most of them in [`TRACE_WINDOW_NS`].
+    pub window_max: u64,
+    /// Those of these [`faults`].
+    pub faults: u32,
+    /// Most bytes of a packet.
+    pub captured_max: u32,
+    /// Whether what is to be corrupted is wanted as it was, too.
+    pub before: u32,
+    /// How many of [`entries`](Self::entries) there are; 0 where any packet will do.
+    pub entries_len: u32,
+    /// Those that match one of them.
+    pub entries: [MatchEntry; TRACE_ENTRIES_MAX],
+    /// Those of these rules: a bit for each slot.
+    pub slots: [u64; SLOTS_MAX as usize / 64],
+}
+record!(TraceFilter, size: 40 + TRACE_ENTRIES_MAX * 88 + SLOTS_MAX as usize / 8, align: 8);
+
+/// The time in which hits are counted to bound their rate.
+pub const TRACE_WINDOW_NS: u64 = 100_000_000;
+
+impl TraceFilter {
+    /// One that lets nothing pass.
+    pub const NOTHING: Self = Self {
+        until_ns: 0,
+        odds: 0,
+        window_max: 0,
+        faults: 0,
+        captured_max: 0,
+        before: 0,
+        entries_len: 0,
+        entries: [MatchEntry::NOTHING; TRACE_ENTRIES_MAX],
+        slots: [0; SLOTS_MAX as usize / 64],
+    };
+
+    /// Whether it is about the rule in this slot.
+    #[inline(always)]
+    pub const fn has_slot(&self, slot: u32) -> bool {
+        let slot = slot % SLOTS_MAX;
+        (self.slots[slot as usize / 64] >> (slot % 64)) & 1 != 0
+    }
+
+    /// Makes it about the rule in this slot, too.
+    pub const fn add_slot(&mut self, slot: u32) {
+        let slot = slot % SLOTS_MAX;
+        self.slots[slot as usize / 64] |= 1 << (slot % 64);
+    }
+}
+
+/// How a trace stands. Several processors write it, without a lock: the rate is not exact.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceState {
+    /// When the present window began, on the monotonic clock, in ns.
+    pub window_ns: u64,
+    /// Hits in it.
+    pub in_window: u64,
+    /// Hits that were not told because there were too many.
+    pub limited: u64,
+    /// Hits that were not told because nobody had taken those before out of the ring.
+    pub lost: u64,
+}
+record!(TraceState, size: 32, align: 8);

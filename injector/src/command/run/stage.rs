@@ -1,0 +1,203 @@
+//! Where a run is played: on its device, as soon as there is one.
+
+use std::{
+    cell::OnceCell,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Runtime,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    ends::Ends,
+    play::{Ending, after, left},
+    prepare::Prepared,
+    service,
+};
+use crate::{
+    cli::{Faults, Global},
+    command::{guard::Guard, plan},
+    datapath::{
+        Options, Session, clear,
+        netns::NetnsId,
+        session::{Absence, is_there},
+    },
+    error::Failure,
+    plan::Needs,
+};
+
+/// What stays the same while devices come and go.
+pub(in crate::command) struct Stage<'a> {
+    pub(super) faults: &'a Faults,
+    pub(super) global: &'a Global,
+    guard: Guard,
+    needs: Needs,
+    background: bool,
+    /// Whether it is known that the faults end.
+    pub(super) ends: bool,
+    netns: NetnsId,
+    started: OnceCell<Instant>,
+}
+
+/// What comes of entering.
+pub(in crate::command) enum Entry {
+    /// The faults are in force.
+    InForce(Box<Entrance>),
+    /// The run has ended before there was a device.
+    Ended(Ending, Box<Prepared>),
+}
+
+/// Faults in force.
+pub(in crate::command) struct Entrance {
+    pub session: Session,
+    pub prepared: Prepared,
+    /// Protects from the rules that a saved profile has.
+    pub guard: Guard,
+}
+
+impl<'a> Stage<'a> {
+    /// In the namespace as it is now, for plans that need no more than `needs`.
+    pub(in crate::command) fn new(
+        faults: &'a Faults,
+        global: &'a Global,
+        guard: Guard,
+        needs: Needs,
+        ends: bool,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            faults,
+            global,
+            guard,
+            needs,
+            background: false,
+            ends,
+            netns: global.netns().id()?,
+            started: OnceCell::new(),
+        })
+    }
+
+    /// For faults that others may swap.
+    pub(in crate::command) fn in_background(self) -> Self {
+        Self {
+            background: true,
+            ..self
+        }
+    }
+
+    /// When the run began: with its faults, or with waiting for its first device.
+    pub(super) fn started(&self) -> Instant {
+        *self.started.get_or_init(Instant::now)
+    }
+
+    /// Puts the faults into force. Where there is no device, says so by `waits`, and waits if that is wanted.
+    pub(in crate::command) fn enter(
+        &self,
+        mut prepared: Prepared,
+        ends: &mut Ends,
+        runtime: &Runtime,
+        mut waits: impl FnMut(&Prepared) -> Result<(), Failure>,
+    ) -> Result<Entry, Failure> {
+        // On the first device time counts from its faults, or from the first wait.
+        let mut deadline = self.started.get().and_then(|_| after(prepared.duration));
+        loop {
+            if !self.is_set()? {
+                self.started();
+                deadline = deadline.or(after(prepared.duration));
+                self.make_room()?;
+                let absence = self.absence(&prepared)?;
+                let ended =
+                    waits(&prepared).and_then(|()| runtime.block_on(self.wait(ends, deadline)));
+                absence.end()?;
+                if let Some(ending) = ended? {
+                    return Ok(Entry::Ended(ending, Box::new(prepared)));
+                }
+            }
+            match self.begin(&prepared) {
+                Ok((session, guard)) => {
+                    if deadline.is_some() {
+                        prepared.duration = left(deadline);
+                    }
+                    let entrance = Entrance {
+                        session,
+                        prepared,
+                        guard,
+                    };
+                    return Ok(Entry::InForce(Box::new(entrance)));
+                }
+                // It has gone again.
+                Err(_) if !self.is_set()? => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Whether nobody has to wait for the device.
+    fn is_set(&self) -> Result<bool, Failure> {
+        let (netns, device) = (self.global.netns(), &self.faults.interface);
+        Ok(!self.faults.wait_for_device || is_there(&netns, &self.netns, device)?)
+    }
+
+    fn absence(&self, prepared: &Prepared) -> Result<Absence, Failure> {
+        let (netns, device) = (self.global.netns(), &self.faults.interface);
+        let options = self.options(prepared);
+        let absence = Absence::begin(&netns, self.netns, device, prepared.first(), options)?;
+        Ok(absence)
+    }
+
+    /// Waits until the device is there. Returns how the run ended where it did before.
+    async fn wait(
+        &self,
+        ends: &mut Ends,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Ending>, Failure> {
+        /// Polled: a socket that is told of new devices would keep the namespace alive.
+        const STEP: Duration = Duration::from_millis(100);
+        let mut looking = interval(STEP);
+        looking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = looking.tick() => {
+                    service::alive();
+                    if self.is_set()? {
+                        return Ok(None);
+                    }
+                }
+                end = ends.next(deadline) => if let Some(ending) = end? {
+                    return Ok(Some(ending));
+                },
+            }
+        }
+    }
+
+    fn begin(&self, prepared: &Prepared) -> Result<(Session, Guard), Failure> {
+        let guard = self.guard.clone().of_run(self.ends)?;
+        guard.require_end(&prepared.plans)?;
+        let (netns, device) = (self.global.netns(), &self.faults.interface);
+        let options = self.options(prepared);
+        if self.global.verbose {
+            plan::say(&prepared.plans, &self.needs, device, options, self.global)?;
+        }
+        self.make_room()?;
+        let session = Session::start(&netns, device, prepared.first(), self.needs, options)?;
+        let mut plans = prepared.plans.iter();
+        plans.try_for_each(|plan| session.require_room(plan))?;
+        Ok((session, guard))
+    }
+
+    /// Ends whatever has the device or waits for it, where that is wanted.
+    fn make_room(&self) -> Result<(), Failure> {
+        if self.faults.replace {
+            clear::stop_holder(&self.global.netns(), &self.faults.interface)?;
+        }
+        Ok(())
+    }
+
+    fn options(&self, prepared: &Prepared) -> Options {
+        Options {
+            background: self.background,
+            ..prepared.options(self.faults)
+        }
+    }
+}

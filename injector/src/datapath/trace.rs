@@ -1,0 +1,154 @@
+//! Listening to what the programs of a run tell of packets.
+
+use std::{
+    io,
+    os::fd::AsFd as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aya::{
+    Pod,
+    maps::{Array, Map, MapData, MapError, RingBuf},
+};
+use injector_common::abi::{Hit, TraceFilter, TraceState};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    time::{ClockId, clock_gettime},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Result};
+
+/// For how long the programs go on telling when nobody says that he still listens.
+const LEASE: Duration = Duration::from_secs(3);
+
+/// The kernel's numbers of the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceIds {
+    /// What is to be told.
+    pub filter: u32,
+    /// How that stands.
+    pub state: u32,
+    /// The ring.
+    pub hits: u32,
+}
+
+/// What nobody has heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Missed {
+    /// Hits beyond the rate that was asked for.
+    pub limited: u64,
+    /// Hits for which there was no room.
+    pub lost: u64,
+}
+
+/// Somebody who listens to a run. Nobody does any more once it is dropped.
+pub struct Listener {
+    filter: Array<MapData, TraceFilter>,
+    state: Array<MapData, TraceState>,
+    hits: RingBuf<MapData>,
+    before: TraceState,
+}
+
+impl Listener {
+    /// Listens to another process's run on `device`.
+    ///
+    /// # Errors
+    ///
+    /// Where another process listens to it; where the run has ended meanwhile.
+    pub fn open(ids: TraceIds, device: &str) -> Result<Self> {
+        let data = |id| MapData::from_id(id).map_err(|error| failed(&error));
+        let filter: Array<_, TraceFilter> = array(data(ids.filter)?)?;
+        let state = array(data(ids.state)?)?;
+        let hits = RingBuf::try_from(Map::RingBuf(data(ids.hits)?));
+        let hits = hits.map_err(|error| failed(&error))?;
+        if get(&filter)?.until_ns > now_ns(ClockId::CLOCK_MONOTONIC)? {
+            return Err(Error::Traced {
+                device: device.to_owned(),
+            });
+        }
+        let before = get(&state)?;
+        let mut listener = Self {
+            filter,
+            state,
+            hits,
+            before,
+        };
+        // What a listener that was killed has left.
+        while listener.hits.next().is_some() {}
+        Ok(listener)
+    }
+
+    /// Says what is to be told from now on, for a while: it is to be said again and again.
+    pub fn listen(&mut self, filter: &TraceFilter) -> Result<()> {
+        let until = now_ns(ClockId::CLOCK_MONOTONIC)? + LEASE.as_nanos() as u64;
+        let filter = TraceFilter {
+            until_ns: until,
+            ..*filter
+        };
+        self.filter
+            .set(0, filter, 0)
+            .map_err(|error| failed(&error))
+    }
+
+    /// Waits for a hit, but not longer than that.
+    pub fn wait(&self, limit: Duration) -> Result<()> {
+        let mut ready = [PollFd::new(self.hits.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match poll(&mut ready, timeout) {
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(errno) => Err(Error::refused("wait for hits", errno)),
+        }
+    }
+
+    /// The next hit, with the bytes of its packet that were told.
+    pub fn take(&mut self) -> Option<(Hit, Vec<u8>)> {
+        let told = self.hits.next()?;
+        let (hit, bytes) = told.split_at_checked(size_of::<Hit>())?;
+        // SAFETY: as long as a hit, and any bytes are one.
+        let hit = unsafe { hit.as_ptr().cast::<Hit>().read_unaligned() };
+        let bytes = bytes.get(..hit.captured as usize)?;
+        Some((hit, bytes.to_vec()))
+    }
+
+    /// What was not told since the beginning.
+    pub fn missed(&self) -> Result<Missed> {
+        let now = get(&self.state)?;
+        Ok(Missed {
+            limited: now.limited - self.before.limited,
+            lost: now.lost - self.before.lost,
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // If not, they soon find out by themselves.
+        let _ = self.filter.set(0, TraceFilter::NOTHING, 0);
+    }
+}
+
+/// What has to be added to a time of the monotonic clock to get one since 1970.
+pub fn since_1970() -> Result<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_err(|error| Error::refused("read the clock", io::Error::other(error)))?;
+    let monotonic = Duration::from_nanos(now_ns(ClockId::CLOCK_MONOTONIC)?);
+    Ok(now.saturating_sub(monotonic))
+}
+
+fn now_ns(clock: ClockId) -> Result<u64> {
+    let now = clock_gettime(clock).map_err(|errno| Error::refused("read the clock", errno))?;
+    Ok(Duration::from(now).as_nanos() as u64)
+}
+
+fn array<T: Pod>(data: MapData) -> Result<Array<MapData, T>> {
+    Array::try_from(Map::Array(data)).map_err(|error| failed(&error))
+}
+
+fn get<T: Pod>(array: &Array<MapData, T>) -> Result<T> {
+    array.get(&0, 0).map_err(|error| failed(&error))
+}
+
+fn failed(error: &MapError) -> Error {
+    Error::ebpf("listen to the programs", error)
+}

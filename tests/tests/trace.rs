@@ -1,0 +1,328 @@
+//! What a trace tells is what happened.
+
+use std::{collections::BTreeMap, fs::File, io, time::Duration};
+
+use injector_tests::{
+    Injector, Lab, directory::Directory, injector, kernel, listener::Listener, predict::Oracle,
+    tcp::Transfer, tool, udp::Flow,
+};
+use nix::sys::signal::Signal;
+use pcap_file::pcapng::{Block, PcapNgReader, blocks::enhanced_packet::EnhancedPacketOption};
+
+const COUNT: u64 = 1000;
+
+/// A few at a time, so that emulated processors keep up.
+fn flow() -> Flow {
+    Flow::new(COUNT).len(600).gap(Duration::from_micros(200))
+}
+
+#[test]
+fn each_packet_that_is_hit_is_told_of() {
+    const PROFILE: &str = "
+name: traced
+seed: 31
+rules: [{name: hit, match: {protocol: udp}, drop: 5%, duplicate: 2%, corrupt: 1%}]";
+    let oracle = Oracle::new(PROFILE);
+    for batch in [1, 25] {
+        let lab = Lab::new();
+        let run = Injector::start(&lab.a, PROFILE);
+        let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+        flow().batch(batch).send(&lab.a, &lab.b);
+        let heard = trace.end();
+        run.stop().achieved().assert_clean();
+        assert_eq!(heard.code, 0, "{}", heard.said);
+        assert_eq!(
+            heard.packets("drop"),
+            oracle.dropped(COUNT),
+            "{batch} at a time"
+        );
+        assert_eq!(
+            heard.packets("corrupt"),
+            oracle.corrupted(COUNT),
+            "{batch} at a time"
+        );
+        assert_eq!(
+            heard.packets("duplicate"),
+            oracle.duplicated(COUNT),
+            "{batch} at a time"
+        );
+        for line in &heard.lines {
+            assert_eq!(
+                (line.rule.as_str(), line.direction.as_str()),
+                ("hit", "egress")
+            );
+            let [src, dst] =
+                [line.src, line.dst].map(|address| address.expect("an address").to_string());
+            assert_eq!(
+                (src, dst),
+                (lab.a.v4.to_string(), lab.b.v4.to_string()),
+                "{line:?}"
+            );
+            // A flipped bit may be anywhere.
+            assert!(
+                line.bit.is_some() || line.dst_port == Some(5000),
+                "{line:?}"
+            );
+            assert_eq!(line.length % (600 + 14 + 20 + 8), 0, "{line:?}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_asked_for_is_told() {
+    const PROFILE: &str = "
+name: chosen
+seed: 32
+rules:
+  - {name: odd, match: {protocol: udp, dst_port: 5001}, drop: 10%, duplicate: 10%}
+  - {name: even, match: {protocol: udp, dst_port: 5002}, drop: 10%}
+  - {name: all, match: {protocol: tcp}, drop: 0.01%}";
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, PROFILE);
+    let hear = |args: &[&str]| {
+        let args = [args, &["--json"]].concat();
+        let trace = Listener::start(&lab.a.netns, &lab.a.device, &args);
+        for port in [5001, 5002] {
+            Flow::new(300)
+                .port(port)
+                .linger(Duration::from_millis(50))
+                .send(&lab.a, &lab.b);
+        }
+        trace.end()
+    };
+    let heard = hear(&["--rule", "odd"]);
+    assert!(heard.lines.len() > 20 && heard.lines.iter().all(|line| line.rule == "odd"));
+    let heard = hear(&["--fault", "duplicate,corrupt"]);
+    assert!(heard.lines.len() > 5 && heard.lines.iter().all(|line| line.faults == ["duplicate"]));
+    let heard = hear(&["--host", ":5002/udp"]);
+    assert!(heard.lines.len() > 5 && heard.lines.iter().all(|line| line.dst_port == Some(5002)));
+    let heard = hear(&["--host", &lab.b.v4.to_string()]);
+    assert!(heard.lines.len() > 30, "{}", heard.lines.len());
+    assert_eq!(hear(&["--host", "203.0.113.9"]).lines.len(), 0);
+    let heard = hear(&["--sample", "20%"]);
+    assert!(
+        (1..60).contains(&heard.lines.len()),
+        "{} of about 110",
+        heard.lines.len()
+    );
+    let heard = hear(&["--rate", "10"]);
+    assert!(
+        heard.said.contains("more were beyond --rate 10"),
+        "{}",
+        heard.said
+    );
+    let status = run.stop();
+    assert_eq!(status.code(), 0);
+}
+
+#[test]
+fn a_trace_ends_by_itself() {
+    const PROFILE: &str = "{name: all, seed: 1, rules: [{match: {protocol: udp}, drop: 100%}]}";
+    let lab = Lab::new();
+    let none = injector::call(&lab.a.netns, &["trace", "-i", &lab.a.device]);
+    assert_eq!(injector::code(none.status), 5);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no faults are in force on `eth0`"));
+
+    let run = Injector::start(&lab.a, PROFILE);
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json", "--count", "3"]);
+    let second = injector::call(&lab.a.netns, &["trace", "-i", &lab.a.device]);
+    assert_eq!(injector::code(second.status), 5);
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another `injector trace` listens"));
+    flow().send(&lab.a, &lab.b);
+    let heard = trace.wait();
+    assert_eq!((heard.code, heard.lines.len()), (0, 3), "{}", heard.said);
+    assert!(
+        heard
+            .lines
+            .iter()
+            .all(|line| line.packet.is_none() && line.faults == ["drop"])
+    );
+
+    let unknown = injector::call(
+        &lab.a.netns,
+        &["trace", "-i", &lab.a.device, "--rule", "other"],
+    );
+    assert_eq!(injector::code(unknown.status), 2);
+    let killed = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+    killed.signal(Signal::SIGKILL);
+    killed.wait();
+    std::thread::sleep(Duration::from_millis(3500));
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+    run.stop();
+    let heard = trace.wait();
+    assert_eq!(heard.code, 0);
+    assert!(heard.said.contains("the run has ended"), "{}", heard.said);
+}
+
+/// Index of the packet, what happened to it, its bytes.
+fn packets(file: &std::path::Path) -> Vec<(u64, String, Vec<u8>)> {
+    let mut reader = PcapNgReader::new(File::open(file).expect("the file")).expect("a pcapng file");
+    let mut packets = Vec::new();
+    while let Some(block) = reader.next_block() {
+        let Block::EnhancedPacket(packet) = block.expect("a whole block") else {
+            continue;
+        };
+        let comment = packet.options.iter().find_map(|option| match option {
+            EnhancedPacketOption::Comment(comment) => Some(comment.as_ref()),
+            _ => None,
+        });
+        let comment = comment
+            .expect("a comment")
+            .strip_prefix("injector: bad #")
+            .expect("its form");
+        let (index, fate) = comment.split_once(": ").expect("its form");
+        packets.push((
+            index.parse().expect("an index"),
+            fate.to_owned(),
+            packet.data.to_vec(),
+        ));
+    }
+    packets
+}
+
+const CORRUPT: &str = "
+name: corrupt
+seed: 33
+rules: [{name: bad, match: {protocol: udp}, corrupt: 10%, drop: 1%}]";
+
+#[test]
+fn a_capture_has_corrupted_packets_as_they_were_and_as_they_are() {
+    let directory = Directory::new("trace");
+    let file = directory.file("hits.pcapng");
+    let path = file.to_str().expect("a path");
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, CORRUPT);
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--pcap", path]);
+    flow().send(&lab.a, &lab.b);
+    let heard = trace.end();
+    run.stop();
+    assert_eq!(heard.code, 0, "{}", heard.said);
+    let oracle = Oracle::new(CORRUPT);
+    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    let mut dropped = 0;
+    for (index, fate, bytes) in packets(&file) {
+        if fate == "before it was corrupted" {
+            before.insert(index, bytes);
+        } else if let Some(bit) = fate.strip_prefix("bit ") {
+            let bit = bit.strip_suffix(" flipped").expect("its form");
+            after.insert(index, (bit.parse::<usize>().expect("a bit"), bytes));
+        } else {
+            assert_eq!(fate, "dropped");
+            dropped += 1;
+        }
+    }
+    assert_eq!(dropped, oracle.dropped(COUNT).len());
+    let corrupted = oracle.corrupted(COUNT);
+    assert!(corrupted.len() > 50);
+    assert_eq!(
+        after
+            .keys()
+            .copied()
+            .collect::<std::collections::BTreeSet<_>>(),
+        corrupted
+    );
+    for (index, (bit, is)) in after {
+        let mut was = before.remove(&index).expect("as it was");
+        assert_eq!(was.len(), 600 + 14 + 20 + 8);
+        was[bit / 8] ^= 0x80 >> (bit % 8);
+        assert_eq!(was, is, "packet {index}, bit {bit}");
+    }
+    if kernel::is_guest() {
+        return;
+    }
+    // What Wireshark makes of it: comments, and checksums that do not fit where bits were flipped.
+    let fields = "-T fields -e frame.comment -e udp.checksum.status -o udp.check_checksum:TRUE";
+    let seen = tool::run("tshark", &format!("-r {path} {fields}"));
+    let bad = seen.lines().filter(|line| line.contains(" flipped\t0"));
+    assert_eq!(bad.count(), corrupted.len(), "{seen}");
+    let good = seen
+        .lines()
+        .filter(|line| line.contains("before it was corrupted\t"));
+    assert_eq!(good.count(), corrupted.len());
+}
+
+#[test]
+fn a_full_disk_ends_the_capture_and_nothing_else() {
+    let directory = Directory::new("trace-full");
+    let small = directory.file("small");
+    std::fs::create_dir(&small).expect("a directory");
+    let mount = |line: &str| {
+        tool::run(
+            line.split_once(' ').expect("a program").0,
+            line.split_once(' ').expect("its arguments").1,
+        )
+    };
+    mount(&format!(
+        "mount -t tmpfs -o size=64k none {}",
+        small.display()
+    ));
+    let file = small.join("hits.pcapng");
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, CORRUPT);
+    let args = ["--pcap", file.to_str().expect("a path")];
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &args);
+    flow().send(&lab.a, &lab.b);
+    let heard = trace.wait();
+    let captured = packets(&file);
+    mount(&format!("umount {}", small.display()));
+    assert_eq!(heard.code, 2, "{}", heard.said);
+    let full = io::Error::from_raw_os_error(nix::libc::ENOSPC).to_string();
+    assert!(heard.said.contains(&full), "{}", heard.said);
+    assert!((10..100).contains(&captured.len()), "{}", captured.len());
+    assert_eq!(run.stop().achieved().only().matched, COUNT);
+}
+
+#[test]
+fn delays_are_told_as_they_were_given() {
+    if !kernel::can_delay() {
+        return;
+    }
+    const PROFILE: &str = "
+name: late
+seed: 34
+rules: [{match: {protocol: udp}, drop: 2%, delay: {time: 30ms, jitter: 10ms}}]";
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, PROFILE);
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+    Flow::new(500)
+        .gap(Duration::from_millis(1))
+        .send(&lab.a, &lab.b);
+    let heard = trace.end();
+    run.stop().achieved().assert_clean();
+    let oracle = Oracle::new(PROFILE);
+    let mut delayed = 0;
+    for line in heard.lines.iter().filter(|line| line.faults == ["delay"]) {
+        let expected = oracle.delay(line.packet.expect("an index"));
+        assert_eq!(
+            line.delay_ns.map(Duration::from_nanos),
+            expected,
+            "{line:?}"
+        );
+        delayed += 1;
+    }
+    assert_eq!(heard.packets("drop"), oracle.dropped(500));
+    assert_eq!(delayed + heard.packets("drop").len(), 500, "{}", heard.said);
+}
+
+#[test]
+fn a_stream_is_traced_by_its_packets() {
+    const PROFILE: &str = "
+name: stream
+seed: 35
+rules: [{match: {protocol: tcp}, drop: 0.5%}]";
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, PROFILE);
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json", "--host", "/tcp"]);
+    Transfer::new(3_000_000)
+        .send(&lab.a, &lab.b)
+        .assert_intact(3_000_000);
+    let heard = trace.end();
+    let end = run.stop();
+    let dropped: u64 = heard.lines.iter().map(|line| line.packets).sum();
+    assert_eq!(dropped, end.achieved().only().dropped, "{}", heard.said);
+    let oracle = Oracle::new(PROFILE);
+    assert_eq!(
+        heard.packets("drop"),
+        oracle.dropped(end.achieved().only().matched)
+    );
+}
