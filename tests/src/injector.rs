@@ -65,6 +65,8 @@ pub struct Started {
     pub protected: Vec<String>,
     /// What the profile asks for, and this kernel cannot do.
     pub left_out: Vec<String>,
+    /// What is otherwise than was asked, in words.
+    pub notes: Vec<String>,
 }
 
 /// A hook, and how a program is attached to it.

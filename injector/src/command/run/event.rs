@@ -31,6 +31,8 @@ pub(super) enum Event<'a> {
         protected: &'a [String],
         /// What the profile asks for, and this kernel cannot do.
         left_out: &'a [String],
+        /// What is otherwise than was asked, in words.
+        notes: &'a [String],
     },
     /// A phase is in force.
     Phase {
