@@ -29,9 +29,9 @@ fn a_clock_that_jumps_changes_nothing() {
 name: jumping
 seed: 1
 phases:
-  - {name: late, duration: 2s, rules: [{match: {protocol: udp}, delay: 40ms}]}
-  - {name: later, duration: 2s, rules: [{match: {protocol: udp}, delay: 50ms}]}
-  - {name: last, duration: 2s, rules: [{match: {protocol: udp}, delay: 60ms}]}";
+  - {name: late, for: 2s, rules: [{match: {protocol: udp}, delay: 40ms}]}
+  - {name: later, for: 2s, rules: [{match: {protocol: udp}, delay: 50ms}]}
+  - {name: last, for: 2s, rules: [{match: {protocol: udp}, delay: 60ms}]}";
     if !kernel::is_guest() {
         return;
     }
