@@ -107,7 +107,10 @@ impl From<datapath::Error> for Failure {
             | Error::NoFq => Code::Unsupported,
             Error::Refused { .. } | Error::Ebpf { .. } | Error::File { .. } => {
                 match error.errno() {
-                    Some(nix::libc::EPERM | nix::libc::EACCES) => Code::Unsupported,
+                    // Memory, too, is a matter of what is allowed.
+                    Some(nix::libc::EPERM | nix::libc::EACCES | nix::libc::ENOMEM) => {
+                        Code::Unsupported
+                    }
                     _ => Code::Refused,
                 }
             }

@@ -68,6 +68,8 @@ pub struct Started {
     pub left_out: Vec<String>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// What is otherwise than was asked, in words.
+    pub notes: Vec<String>,
 }
 
 /// A hook, and how a program is attached to it.

@@ -45,7 +45,13 @@ pub fn has_netem() -> bool {
 /// Whether there is htb.
 pub fn has_htb() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| can("sch_htb", "qdisc add dev probe0 root handle 1: htb"))
+    *ANSWER.get_or_init(|| has_qdisc("htb"))
+}
+
+/// Whether there is this queueing discipline, which needs no options. `mq` is in every kernel.
+pub fn has_qdisc(kind: &str) -> bool {
+    let request = format!("qdisc add dev probe0 root handle 1: {kind}");
+    kind == "mq" || can(&format!("sch_{kind}"), &request)
 }
 
 /// Whether there are VLAN devices.

@@ -260,6 +260,91 @@ fn a_root_qdisc_of_the_users_stays() {
     }
 }
 
+/// Root qdiscs with leaves, each with what there is to be seen of it beside other things.
+const ROOTS: [(&str, &[&str]); 3] = [
+    (
+        "htb",
+        &[
+            "qdisc add dev eth0 root handle 1: htb default 10",
+            "class add dev eth0 parent 1: classid 1:10 htb rate 1gbit",
+            "qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 500",
+        ],
+    ),
+    (
+        "cake",
+        &["qdisc add dev eth0 root handle 2: cake bandwidth 1gbit"],
+    ),
+    (
+        "mq",
+        &[
+            "qdisc add dev eth0 root handle 3: mq",
+            "qdisc replace dev eth0 parent 3:1 handle 31: pfifo limit 500",
+            "qdisc replace dev eth0 parent 3:2 handle 32: pfifo limit 500",
+        ],
+    ),
+];
+
+#[test]
+fn root_qdiscs_with_leaves_stay_as_they_are_and_work() {
+    const COUNT: u64 = 100;
+    for (kind, commands) in ROOTS {
+        // veth devices have had several queues by themselves since 5.15.
+        if !kernel::has_qdisc(kind) || kind == "mq" && kernel::version() < (5, 15) {
+            continue;
+        }
+        let lab = Lab::new();
+        lab.a
+            .run(|| commands.iter().for_each(|command| drop(tool::tc(command))));
+        let shown = || {
+            let show = || tool::tc("qdisc show dev eth0") + &tool::tc("class show dev eth0");
+            lasting(&lab.a.run(show))
+        };
+        let (before, tree) = (Snapshot::of(&lab.a.netns), shown());
+        // An emulated processor takes its time to start: the one that delays.
+        let variants = variants()
+            .into_iter()
+            .take(if kernel::is_guest() { 1 } else { 2 });
+        for (way, profile) in variants {
+            let injector = start(&lab.a, profile, way);
+            assert_eq!(shown(), tree, "{kind} {way}");
+            let earlier = root_packets(&lab.a);
+            let flow = Flow::new(COUNT).linger(Duration::from_millis(300));
+            let report = flow.send(&lab.a, &lab.b);
+            report.assert_untouched();
+            // What is held is held beside it, and comes to it afterwards.
+            let sent = root_packets(&lab.a) - earlier;
+            assert!((COUNT..COUNT + 5).contains(&sent), "{kind} {way}: {sent}");
+            if profile == LATE {
+                let delays = report.delays();
+                let least = delays.into_iter().map(|(_, delay)| delay).min();
+                assert!(least >= Some(Duration::from_millis(5)), "{kind}: {least:?}");
+            }
+            injector.stop().achieved().assert_clean();
+            assert_eq!(shown(), tree, "{kind} {way}");
+            before.assert_same(&lab.a.netns);
+        }
+    }
+}
+
+/// What `tc` shows, but for the hooks, and for cake's classes, which are the flows of the moment.
+fn lasting(shown: &str) -> String {
+    let passes = |line: &&str| line.contains(" clsact ") || line.starts_with("class cake");
+    let lines = shown.lines().filter(|line| !passes(line));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Packets that the root qdisc has sent.
+fn root_packets(host: &Host) -> u64 {
+    let shown = host.run(|| tool::tc("-s -j qdisc show dev eth0 root"));
+    let qdiscs: serde_json::Value = serde_json::from_str(&shown).expect("JSON from tc");
+    let roots = qdiscs.as_array().expect("qdiscs").iter();
+    let mut roots = roots.filter(|qdisc| qdisc["root"] == true);
+    roots
+        .next()
+        .and_then(|root| root["packets"].as_u64())
+        .expect("its packets")
+}
+
 #[test]
 fn a_clsact_that_others_came_to_use_stays() {
     let lab = Lab::new();

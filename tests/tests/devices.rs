@@ -198,23 +198,36 @@ fn a_bridge_suffers_every_fault() {
 
 /// A lab whose hosts talk in VLAN 7.
 fn in_vlan() -> Lab {
-    let mut lab = with_device("eth0.7", |_| {
+    tagged("eth0.7", || {
         tool::ip("link add link eth0 name eth0.7 type vlan id 7");
-    });
+    })
+}
+
+/// A lab whose hosts talk in VLAN 8 within VLAN 7 (QinQ): one tag is in the frame, and the other beside it.
+fn in_two_vlans() -> Lab {
+    tagged("eth0.7.8", || {
+        tool::ip("link add link eth0 name eth0.7 up type vlan proto 802.1ad id 7");
+        tool::ip("link add link eth0.7 name eth0.7.8 mtu 1496 type vlan id 8");
+    })
+}
+
+/// A lab whose hosts talk by a device that `make` makes on both from `eth0`.
+fn tagged(device: &str, make: fn()) -> Lab {
+    let mut lab = with_device(device, |_| make());
     let b = &lab.b;
     b.run(|| {
+        make();
         tool::ip_batch(&format!(
             "address flush dev eth0
-             link add link eth0 name eth0.7 type vlan id 7
-             link set dev eth0.7 up
-             address add {}/24 dev eth0.7
-             address add {}/64 dev eth0.7 nodad
-             neighbour replace {} lladdr 02:00:00:00:00:01 dev eth0.7 nud permanent
-             neighbour replace {} lladdr 02:00:00:00:00:01 dev eth0.7 nud permanent\n",
+             link set dev {device} up
+             address add {}/24 dev {device}
+             address add {}/64 dev {device} nodad
+             neighbour replace {} lladdr 02:00:00:00:00:01 dev {device} nud permanent
+             neighbour replace {} lladdr 02:00:00:00:00:01 dev {device} nud permanent\n",
             b.v4, b.v6, lab.a.v4, lab.a.v6
         ));
     });
-    lab.b.device = "eth0.7".into();
+    lab.b.device = device.into();
     lab
 }
 
@@ -227,18 +240,29 @@ fn a_vlan_device_suffers_every_fault() {
     between(&lab.a, &lab.b);
 }
 
+/// What packets with a tag pass: `eth0`, below the device that has the addresses.
+fn below(Lab { a, b }: Lab) -> (Host, Host) {
+    let device = "eth0".into();
+    (Host { device, ..a }, b)
+}
+
 #[test]
 fn tagged_packets_suffer_every_fault_on_the_device_below() {
-    if !kernel::has_vlan() {
-        return;
+    if kernel::has_vlan() {
+        let (below, b) = below(in_vlan());
+        between(&below, &b);
     }
-    let Lab { a, b } = in_vlan();
-    // The addresses are still those of the device above.
-    let below = Host {
-        device: "eth0".into(),
-        ..a
-    };
-    between(&below, &b);
+}
+
+#[test]
+fn packets_with_two_tags_suffer_every_fault_on_the_device_below() {
+    if kernel::has_vlan() {
+        let (below, b) = below(in_two_vlans());
+        every_fault_works(
+            &below,
+            &[(Hook::Egress, &below, &b), (Hook::Ingress, &b, &below)],
+        );
+    }
 }
 
 /// Fewer than the 500 that the device holds until they are read.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use injector::plan::Hook;
+use ::injector::plan::Hook;
 use injector_tests::{
-    Family, Host, Injector, Lab, predict::Oracle, residue::Snapshot, snmp::ChecksumErrors, stats,
-    tcp::Transfer, tool, udp::Flow,
+    Family, Host, Injector, Lab, injector, predict::Oracle, residue::Snapshot,
+    snmp::ChecksumErrors, stats, tcp::Transfer, tool, udp::Flow,
 };
 
 /// Rules that XDP can decide, and one that it has to leave.
@@ -115,4 +115,39 @@ fn native_xdp_drops_what_was_foretold() {
 #[test]
 fn generic_xdp_drops_what_was_foretold() {
     loses_what_was_foretold("generic", Some("xdp_generic"));
+}
+
+/// Frames that are too long for native XDP on a veth device.
+#[test]
+fn the_tc_hook_takes_the_place_of_xdp_where_frames_are_too_long() {
+    const COUNT: u64 = 500;
+    let lab = Lab::with_mtu(9000);
+    let before = Snapshot::of(&lab.b.netns);
+    let run = Injector::start_with(&lab.b, PROFILE, &["--xdp", "native"]);
+    let started = run.started();
+    assert!(
+        started
+            .attached
+            .iter()
+            .all(|hook| !hook.via.starts_with("xdp")),
+        "{started:?}"
+    );
+    let [note] = &started.notes[..] else {
+        panic!("not one note: {started:?}");
+    };
+    assert!(
+        note.contains("XDP (native)") && note.contains("eth0"),
+        "{note}"
+    );
+    let status = injector::call(&lab.b.netns, &["status"]);
+    let said = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(said.contains(note), "{said}");
+    let report = Flow::new(COUNT).len(8900).send(&lab.a, &lab.b);
+    assert_eq!(
+        report.lost(),
+        Oracle::of(PROFILE, "v4", Hook::Ingress).dropped(COUNT)
+    );
+    assert_eq!(report.damaged(), 0);
+    run.stop().achieved().assert_clean();
+    before.assert_same(&lab.b.netns);
 }

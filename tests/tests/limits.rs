@@ -3,12 +3,14 @@
 use std::{
     fs, io,
     os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
 
 use injector_tests::{
     Injector, Lab,
+    directory::Directory,
     injector::{self, code},
     kernel,
     predict::Oracle,
@@ -98,6 +100,61 @@ fn a_limit_of_locked_memory_that_cannot_be_raised_is_named() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(code(output.status), 4, "{said}");
     assert!(said.contains("ulimit -l unlimited"), "{said}");
+}
+
+/// Where the control groups of version 1 or 2 are that limit memory.
+fn memory_groups() -> Option<(PathBuf, &'static str)> {
+    [("memory", "memory.limit_in_bytes"), ("", "memory.max")]
+        .map(|(place, limit)| {
+            (
+                Path::new("/sys/fs/cgroup").join(place).join("limits-test"),
+                limit,
+            )
+        })
+        .into_iter()
+        .find(|(group, limit)| {
+            // A kernel without the controller makes the directory, but not the file.
+            let is_there = fs::create_dir(group).is_ok() && group.join(limit).exists();
+            if !is_there {
+                let _ = fs::remove_dir(group);
+            }
+            is_there
+        })
+}
+
+/// Enough for the process, and less than the maps for any profile take.
+#[test]
+fn a_limit_of_the_control_group_is_named() {
+    const LIMIT: &str = "12M";
+    let Some((group, limit)) = memory_groups() else {
+        eprintln!("left out, without the memory controller");
+        return;
+    };
+    fs::write(group.join(limit), LIMIT).expect("limit the group");
+    let lab = Lab::new();
+    let before = Snapshot::of(&lab.a.netns);
+    let directory = Directory::new("limits");
+    let profile = directory.file("silence.yaml");
+    fs::write(&profile, "{name: silence, rules: [{drop: 100%}]}").expect("write a profile");
+    let shell = format!(
+        "echo $$ >{}; exec \"$@\"",
+        group.join("cgroup.procs").display()
+    );
+    let injector = injector::command();
+    let output = Command::new("sh")
+        .args(["-c", &shell, "sh"])
+        .arg(injector.get_program())
+        .arg("--netns")
+        .arg(lab.a.netns.path())
+        .args(["run", "-i", "eth0", "--watch", "--for", "1s"])
+        .arg(profile)
+        .output()
+        .expect("run injector");
+    fs::remove_dir(&group).expect("remove the group");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(code(output.status), 4, "{said}");
+    assert!(said.contains("MemoryMax"), "{said}");
+    before.assert_same(&lab.a.netns);
 }
 
 /// Only where the processors are our own.

@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 
 const SILENCE: &str = "{name: silence, seed: 1, rules: [{direction: both, drop: 100%}]}";
 /// Every datagram arrives twice.
@@ -246,6 +247,51 @@ fn a_killed_run_on_a_device_that_was_renamed_is_cleared() {
         assert!(cleared.status.success(), "{way}");
         before.assert_same(&lab.a.netns);
     }
+}
+
+/// Many devices of one host, each under faults of its own: what ends on some of them is nothing to the others.
+#[test]
+fn many_targets_do_not_get_in_each_others_way() {
+    let count = if kernel::is_guest() { 4 } else { 12 };
+    let netns = Netns::new();
+    let name = |number: usize| format!("port{number}");
+    netns.run(|| {
+        let links =
+            (0..count).map(|n| format!("link add name port{n} type veth peer name peer{n}\n"));
+        tool::ip_batch(&links.collect::<String>());
+    });
+    let before = Snapshot::of(&netns);
+    let mut runs: Vec<_> = thread::scope(|scope| {
+        let start = |n| Injector::start_on(&netns, &name(n), SILENCE, &[]);
+        let starts: Vec<_> = (0..count).map(|n| scope.spawn(move || start(n))).collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().expect("a run"))
+            .collect()
+    });
+    // Half of them die in the middle, and the others do not notice.
+    let rest = runs.split_off(count / 2);
+    for run in runs {
+        assert_eq!(run.kill().code(), 128 + 9);
+    }
+    for run in &rest {
+        run.counters();
+        assert_eq!(run.stderr(), "");
+    }
+    let status = injector::call(&netns, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    let alive = status["runs"].as_array().expect("runs").iter();
+    let alive = alive.filter(|run| run["alive"] == true);
+    let alive: BTreeSet<_> = alive
+        .filter_map(|run| Some(run["device"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(alive, (count / 2..count).map(name).collect());
+    let cleared = injector::call(&netns, &["clear", "--all"]);
+    assert!(cleared.status.success());
+    for run in rest {
+        assert_eq!(run.wait().code(), 0);
+    }
+    before.assert_same(&netns);
 }
 
 /// Asserts that faults work, and ends the run.

@@ -242,7 +242,11 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
         let left = format::remaining(ms);
         format!("; they end in {left}")
     });
-    let left_out = report::left_out(&in_force.left_out).map(|line| format!("{device}: {line}\n"));
+    let notes = in_force.notes.iter().map(|note| format!("note: {note}"));
+    let lines = report::left_out(&in_force.left_out)
+        .into_iter()
+        .chain(notes);
+    let lines: String = lines.map(|line| format!("{device}: {line}\n")).collect();
     print(&format!(
         "{device}: faults {what}: profile {profile}, seed {seed}, {}; held by pid {pid}{}\n\
          {device}: protected: {}\n\
@@ -250,7 +254,7 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
         hooks.join(", "),
         end.unwrap_or_default(),
         report::protected(&in_force.protected),
-        left_out.unwrap_or_default(),
+        lines,
         clearing(device, global),
     ))
 }

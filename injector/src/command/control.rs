@@ -66,6 +66,9 @@ pub(super) struct InForce {
     /// What the profile asks for, and this kernel cannot do.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// What is otherwise than was asked, in words.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The process that holds them.
     pub pid: u32,
     /// Whether others were in force before.

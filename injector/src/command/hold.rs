@@ -330,6 +330,7 @@ fn in_force(player: &Player<'_>, swapped: bool) -> Result<InForce, Failure> {
         attached: record.attached.clone(),
         protected: record.protected.clone(),
         left_out: record.left_out.clone(),
+        notes: record.notes.clone(),
         pid: record.pid,
         swapped,
         ends_in_ms: session.term()?.ends_in_ms,

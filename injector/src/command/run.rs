@@ -261,6 +261,7 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
             protected: &record.protected,
             metrics: player.metrics(),
             left_out: &record.left_out,
+            notes: &record.notes,
         });
     }
     let hooks: Vec<_> = session
@@ -282,6 +283,9 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
     }
     if let Some(line) = report::left_out(&record.left_out) {
         global.say(format_args!("{device}: {line}"));
+    }
+    for note in &record.notes {
+        global.say(format_args!("{device}: note: {note}"));
     }
     Ok(())
 }

@@ -47,6 +47,8 @@ struct Run {
     protected: Vec<String>,
     /// What the profile asks for, and this kernel cannot do.
     left_out: Vec<String>,
+    /// What is otherwise than was asked, in words.
+    notes: Vec<String>,
     #[serde(flatten)]
     term: Option<Term>,
     #[serde(flatten)]
@@ -146,6 +148,7 @@ fn describe(record: Record, alive: bool) -> Result<Run, Failure> {
         attached: record.attached,
         protected: record.protected,
         left_out: record.left_out,
+        notes: record.notes,
         evicted: record.evicted,
     })
 }
@@ -178,6 +181,9 @@ fn text(run: &Run, histograms: bool) -> String {
     let _ = writeln!(text, "  protected: {}", report::protected(&run.protected));
     if let Some(line) = report::left_out(&run.left_out) {
         let _ = writeln!(text, "  {line}");
+    }
+    for note in &run.notes {
+        let _ = writeln!(text, "  note: {note}");
     }
     if let Some(achieved) = &run.achieved {
         text += &report::text(achieved);

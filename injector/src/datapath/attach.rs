@@ -45,7 +45,7 @@ pub enum XdpPolicy {
     /// In the NIC's driver where it has native XDP, otherwise at the tc hook.
     #[default]
     Auto,
-    /// In the driver; an error where it cannot.
+    /// In the driver; an error where it cannot. At the tc hook where frames are too long for it (MTU).
     Native,
     /// By generic XDP.
     Generic,

@@ -384,6 +384,7 @@ fn new_record(device: &str, ifindex: u32, netns: NetnsId, plan: &Plan, options: 
         delay_max_ns: plan.delay_max_ns(),
         protected: plan.protection.names(),
         left_out: plan.left_out.clone(),
+        notes: Vec::new(),
         attached: Vec::new(),
         evicted: Vec::new(),
         maps: None,

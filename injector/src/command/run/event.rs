@@ -36,6 +36,8 @@ pub(super) enum Event<'a> {
         /// Where metrics are served.
         #[serde(skip_serializing_if = "Option::is_none")]
         metrics: Option<SocketAddr>,
+        /// What is otherwise than was asked, in words.
+        notes: &'a [String],
     },
     /// A phase is in force.
     Phase {

@@ -54,6 +54,9 @@ pub struct Record {
     /// The keys of faults that the profile asks for, and the rules do not have.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// What is otherwise than was asked, in words.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Where it is attached; empty until it is.
     pub attached: Vec<Attached>,
     /// The parts that others have taken away since.

@@ -63,7 +63,12 @@ impl Assembly<'_> {
             frame_len_max: target.frame_len_max(),
             needs,
         };
-        let (mut ebpf, xdp) = self.load(&target, wanted, &mut links)?;
+        let Loaded {
+            mut ebpf,
+            xdp,
+            notes,
+        } = self.load(&target, wanted, &mut links)?;
+        journal.record.notes = notes;
         let mut programs = attach::attach_pair(&mut ebpf, &pair, &needs)?;
         programs.extend(xdp);
         pair.wait_until_up(netlink)?;
@@ -145,24 +150,40 @@ impl Assembly<'_> {
         target: &Target,
         wanted: Specialisation,
         links: &mut DeviceLinks,
-    ) -> Result<(Ebpf, Option<Placed>)> {
+    ) -> Result<Loaded> {
         let mut ebpf = object::load(self.plan, wanted)?;
-        if wanted.xdp == XdpMode::Off {
-            return Ok((ebpf, None));
-        }
-        match attach::attach_xdp(&mut ebpf, self.netlink, target, wanted.xdp, links) {
-            Ok(placed) => Ok((ebpf, Some(placed))),
-            // Not this driver, not at this MTU, or not beside that other program.
-            Err(_) if self.options.xdp == XdpPolicy::Auto => {
-                let without = Specialisation {
-                    xdp: XdpMode::Off,
-                    ..wanted
-                };
-                Ok((object::load(self.plan, without)?, None))
+        let (mut xdp, mut notes) = (None, Vec::new());
+        if wanted.xdp != XdpMode::Off {
+            match attach::attach_xdp(&mut ebpf, self.netlink, target, wanted.xdp, links) {
+                Ok(placed) => xdp = Some(placed),
+                Err(error) if self.goes_without_xdp(&error) => {
+                    let without = Specialisation {
+                        xdp: XdpMode::Off,
+                        ..wanted
+                    };
+                    ebpf = object::load(self.plan, without)?;
+                    notes.push(format!("{error}; the tc hook decides in its place"));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        Ok(Loaded { ebpf, xdp, notes })
     }
+
+    /// Whether the tc hook decides in place of XDP, which cannot: by itself where this driver or another
+    /// program is in the way, also where XDP was asked for if frames are too long for the driver.
+    fn goes_without_xdp(&self, error: &Error) -> bool {
+        self.options.xdp == XdpPolicy::Auto || error.errno() == Some(nix::libc::ERANGE)
+    }
+}
+
+/// The object in the kernel.
+struct Loaded {
+    ebpf: Ebpf,
+    /// Its XDP program, where that is attached.
+    xdp: Option<Placed>,
+    /// What is otherwise than was asked.
+    notes: Vec<String>,
 }
 
 /// Lets IPv4 packets come back to the loopback device. The crossing takes their route, and the
