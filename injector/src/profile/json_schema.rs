@@ -40,13 +40,13 @@ shapes! {
     [] RawDistribution: either::<DistributionName, RawTable>;
     [T: JsonSchema] OneOrMany<T>: |generator| {
         let one = generator.subschema_for::<T>();
-        let many = list(one.clone(), 1, LIST_MAX);
+        let many = list(&one, 1, LIST_MAX);
         json_schema!({ "anyOf": [one, many] })
     };
     [T: JsonSchema, const MIN: usize] Rules<T, MIN>: |generator| {
-        list(generator.subschema_for::<T>(), MIN, RULES_MAX)
+        list(&generator.subschema_for::<T>(), MIN, RULES_MAX)
     };
-    [T: JsonSchema] Phases<T>: |generator| list(generator.subschema_for::<T>(), 1, PHASES_MAX);
+    [T: JsonSchema] Phases<T>: |generator| list(&generator.subschema_for::<T>(), 1, PHASES_MAX);
 }
 
 fn either<T: JsonSchema, U: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -57,7 +57,7 @@ fn either<T: JsonSchema, U: JsonSchema>(generator: &mut SchemaGenerator) -> Sche
     json_schema!({ "anyOf": forms })
 }
 
-fn list(items: Schema, min: usize, max: usize) -> Schema {
+fn list(items: &Schema, min: usize, max: usize) -> Schema {
     json_schema!({ "type": "array", "items": items, "minItems": min, "maxItems": max })
 }
 
