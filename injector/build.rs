@@ -1,16 +1,23 @@
 //! Builds the eBPF object, which the loader embeds.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
+use object::{
+    build::elf::{Builder, SectionData},
+    elf::SHT_STRTAB,
+};
 
 /// What to tell someone whose machine cannot build the object.
 const REMEDY: &str = "run `./scripts/setup build`, which installs what is missing";
+
+/// The package, and the file that it becomes.
+const OBJECT: &str = "injector-ebpf";
 
 fn main() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -27,7 +34,7 @@ fn main() -> Result<()> {
     let toolchain = find_toolchain()?;
     let ebpf_dir = root.join("injector-ebpf");
     let package = Package {
-        name: "injector-ebpf",
+        name: OBJECT,
         root_dir: ebpf_dir.to_str().context("the path is UTF-8")?,
         ..Package::default()
     };
@@ -37,8 +44,30 @@ fn main() -> Result<()> {
     // The profile's link-time optimisation is for user space: bpf-linker has its own.
     // SAFETY: as above.
     unsafe { env::set_var("CARGO_PROFILE_RELEASE_LTO", "false") };
-    aya_build::build_ebpf([package], toolchain)
-        .with_context(|| format!("the eBPF object does not build; if a tool is missing, {REMEDY}"))
+    aya_build::build_ebpf([package], toolchain).with_context(|| {
+        format!("the eBPF object does not build; if a tool is missing, {REMEDY}")
+    })?;
+    strip(&PathBuf::from(env::var("OUT_DIR")?).join(OBJECT))
+}
+
+/// Takes out what only debuggers read: three quarters of the object. BTF, which is made of it, stays.
+fn strip(path: &Path) -> Result<()> {
+    let object = fs::read(path)?;
+    let mut builder = Builder::read(object.as_slice())?;
+    for section in builder.sections.iter_mut() {
+        let name = section.name.to_string();
+        section.delete = name.starts_with(".debug_") || name.starts_with(".rel.debug_");
+    }
+    builder.delete_orphans();
+    // LLVM has the names of sections among those of symbols; they are written apart.
+    let names = builder.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    fs::write(path, stripped).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A toolchain that has the source of `core`: a rustup nightly, or the distribution's compiler,
