@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output},
 };
 
-use injector::{profile::Source, scenario::Scenario};
+use ::injector::{profile::Source, scenario::Scenario};
 use injector_tests::{
     clock::{PATIENCE, wait_until},
     directory::Directory,
