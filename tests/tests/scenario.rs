@@ -323,7 +323,7 @@ fn nothing_is_played_where_a_file_is_wrong() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(
-        said.contains("wrong.yaml:4:23") && said.contains("did you mean `timeout`?"),
+        said.contains("wrong.yaml:4:21") && said.contains("did you mean `timeout`?"),
         "{said}"
     );
     assert!(!said.contains("played"), "{said}");
@@ -332,18 +332,19 @@ fn nothing_is_played_where_a_file_is_wrong() {
 #[test]
 fn what_faults_cannot_start_for_is_told() {
     natively!();
-    let directory = Directory::new("scenario-refused");
+    let directory = Directory::new("scenario-conflict");
     let file = write(
         &directory,
-        "refused",
-        "  - {run: mount -t tmpfs none /run && ln -s /nowhere /run/injector, on: a}
-  - {faults: {rules: [{drop: 1%}]}, on: a}
+        "conflict",
+        "  - {faults: lossy, on: a, as: first}
+  - {run: ping -c 1 -W 5 b, on: a, expect: {status: any}}
+  - {faults: lossy, on: a, as: second}
 ",
     );
     let output = play(&[], &[&file]);
     let said = text(&output);
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(said.contains("faults faults: cannot"), "{said}");
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("faults second: "), "{said}");
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn mistakes_are_shown_where_they_are() {
             "  - {run: x, on: client, expect: {within: 2}}\n",
             "steps[0].expect.within",
             "`2` has no unit",
-            "2s",
+            "a duration",
         ),
         (
             "  - {run: x, on: client, expect: fine}\n",
