@@ -202,7 +202,7 @@ fn what_hangs_is_killed() {
     ] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
-    assert_eq!(processes("sleep\0100.25"), [0; 0]);
+    assert_eq!(processes("sleep\x00100.25"), [0; 0]);
 }
 
 #[test]
@@ -243,13 +243,13 @@ impl Long {
             ),
         );
         let child = scenario(&[], &[&file]).spawn().expect("start injector");
-        let last = format!("sleep\03{marker}");
+        let last = format!("sleep\x003{marker}");
         let is_there = || !processes(&last).is_empty();
         assert!(
             wait_until(PATIENCE, is_there),
             "the last command does not run"
         );
-        let inside = companions(processes(&format!("sleep\01{marker}"))[0]);
+        let inside = companions(processes(&format!("sleep\x001{marker}"))[0]);
         // Its init, the daemon, two commands with their shells or without, and the run.
         assert!(inside.len() >= 5, "{inside:?}");
         Self { child, inside }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::profile::Report;
 
-fn read(text: &str) -> Result<Scenario, Report> {
-    Scenario::read(&Source::of_stdin(text.into())).map_err(|error| error.report())
+fn read(text: &str) -> Result<Scenario, Box<Report>> {
+    Scenario::read(&Source::of_stdin(text.into())).map_err(|error| Box::new(error.report()))
 }
 
 /// A scenario of two hosts with these steps.
