@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output},
 };
 
-use injector::{profile::Source, scenario::Scenario};
+use ::injector::{profile::Source, scenario::Scenario};
 use injector_tests::{
     clock::{PATIENCE, wait_until},
     directory::Directory,
@@ -202,7 +202,7 @@ fn what_hangs_is_killed() {
     ] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
-    assert_eq!(processes("sleep\0100.25"), [0; 0]);
+    assert_eq!(processes("sleep\x00100.25"), [0; 0]);
 }
 
 #[test]
@@ -243,13 +243,13 @@ impl Long {
             ),
         );
         let child = scenario(&[], &[&file]).spawn().expect("start injector");
-        let last = format!("sleep\03{marker}");
+        let last = format!("sleep\x003{marker}");
         let is_there = || !processes(&last).is_empty();
         assert!(
             wait_until(PATIENCE, is_there),
             "the last command does not run"
         );
-        let inside = companions(processes(&format!("sleep\01{marker}"))[0]);
+        let inside = companions(processes(&format!("sleep\x001{marker}"))[0]);
         // Its init, the daemon, two commands with their shells or without, and the run.
         assert!(inside.len() >= 5, "{inside:?}");
         Self { child, inside }
@@ -323,7 +323,7 @@ fn nothing_is_played_where_a_file_is_wrong() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(
-        said.contains("wrong.yaml:4:23") && said.contains("did you mean `timeout`?"),
+        said.contains("wrong.yaml:4:21") && said.contains("did you mean `timeout`?"),
         "{said}"
     );
     assert!(!said.contains("played"), "{said}");
@@ -332,18 +332,19 @@ fn nothing_is_played_where_a_file_is_wrong() {
 #[test]
 fn what_faults_cannot_start_for_is_told() {
     natively!();
-    let directory = Directory::new("scenario-refused");
+    let directory = Directory::new("scenario-conflict");
     let file = write(
         &directory,
-        "refused",
-        "  - {run: mount -t tmpfs none /run && ln -s /nowhere /run/injector, on: a}
-  - {faults: {rules: [{drop: 1%}]}, on: a}
+        "conflict",
+        "  - {faults: lossy, on: a, as: first}
+  - {run: ping -c 1 -W 5 b, on: a, expect: {status: any}}
+  - {faults: lossy, on: a, as: second}
 ",
     );
     let output = play(&[], &[&file]);
     let said = text(&output);
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(said.contains("faults faults: cannot"), "{said}");
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("faults second: "), "{said}");
 }
 
 #[test]

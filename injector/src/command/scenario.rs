@@ -13,12 +13,13 @@ mod stage;
 mod world;
 
 use std::{
-    num::NonZeroUsize,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    io,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
-use tokio::sync::mpsc;
+use tokio::{runtime::Runtime, sync::mpsc};
 
 pub(super) use self::stage::stage;
 use self::{course::Course, world::Stages};
@@ -27,7 +28,7 @@ use crate::{
     cli::{self, Global},
     error::{Code, Failure},
     observe::junit::{self, Suite},
-    profile::Source,
+    profile::{ProfileError, Source},
     scenario::Scenario,
 };
 
@@ -47,8 +48,6 @@ struct Play<'a> {
     stages: Stages,
     /// Which one is next.
     next: AtomicUsize,
-    /// Whether all is to end.
-    is_told: AtomicBool,
     is_rootless: bool,
 }
 
@@ -59,50 +58,32 @@ struct Played {
 }
 
 pub(super) fn scenario(args: &cli::Scenario, global: &Global) -> Outcome {
+    if global.netns.is_some() {
+        let message =
+            "`--netns` does not go with `scenario`, whose hosts are namespaces of their own";
+        return Err(Failure::new(Code::Usage, message));
+    }
     let entries = read(args, global)?;
+    require_host(args, &entries)?;
+    if let Some(path) = &args.junit {
+        // An earlier run's is not to be taken for this one's.
+        write_report(path, &[])?;
+    }
     let has_faults = entries.iter().any(|entry| entry.scenario.has_faults());
     let is_rootless = privileges::obtain(has_faults)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut signals = Signals::install(&runtime)?;
+    let signals = Signals::install(&runtime)?;
     let play = Play {
         args,
         global,
         entries: &entries,
         stages: Stages::default(),
         next: AtomicUsize::new(0),
-        is_told: AtomicBool::new(false),
         is_rootless,
     };
-    let jobs = args
-        .jobs
-        .min(NonZeroUsize::new(entries.len()).unwrap_or(NonZeroUsize::MIN));
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    let mut played = Vec::new();
-    thread::scope(|scope| {
-        for _ in 0..jobs.get() {
-            let (play, sender) = (&play, sender.clone());
-            scope.spawn(move || play.work(&sender));
-        }
-        drop(sender);
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    one = receiver.recv() => match one {
-                        Some(one) => played.push(one),
-                        None => break,
-                    },
-                    _ = signals.told(), if !play.is_told() => {
-                        play.is_told.store(true, Ordering::Relaxed);
-                        play.stages.end();
-                    }
-                }
-            }
-        });
-    });
-    played.sort_by_key(|(index, _)| *index);
-    let played: Vec<_> = played.into_iter().map(|(_, played)| played).collect();
+    let played = play.all(&runtime, signals);
     finish(&played, args, global)
 }
 
@@ -111,22 +92,8 @@ fn read(args: &cli::Scenario, global: &Global) -> Result<Vec<Entry>, Failure> {
     let mut entries = Vec::new();
     let mut invalid = None;
     for file in &args.files {
-        // The stage must find the same files from wherever it is.
-        let path = std::path::absolute(file)?;
-        let read = Source::file_as(&path, &file.display().to_string())
-            .and_then(|source| Scenario::read(&source).map(|scenario| (source, scenario)));
-        match read {
-            Ok((source, scenario)) => {
-                let seed = args.seed.or(scenario.seed);
-                let seed = seed.map_or_else(draw_seed, Ok)?;
-                let file = file.display().to_string();
-                entries.push(Entry {
-                    file,
-                    source,
-                    scenario,
-                    seed,
-                });
-            }
+        match read_one(file, args.seed)? {
+            Ok(entry) => entries.push(entry),
             Err(error) => {
                 let failure = invalid_profile(&error, global);
                 if let Some(former) = invalid.replace(failure) {
@@ -135,37 +102,66 @@ fn read(args: &cli::Scenario, global: &Global) -> Result<Vec<Entry>, Failure> {
             }
         }
     }
-    if let (Some(host), Some(entry)) = (
-        &args.shell,
-        entries.iter().find(|entry| {
-            args.shell
-                .as_ref()
-                .is_some_and(|host| !entry.scenario.hosts.contains(host))
-        }),
-    ) {
-        let message = format!("no host `{host}` in {}", entry.file);
-        let hosts = entry.scenario.hosts.join(", ");
-        return Err(Failure::new(Code::Usage, message).hint(format!("its hosts: {hosts}")));
+    invalid.map_or(Ok(entries), Err)
+}
+
+fn read_one(file: &Path, seed: Option<u64>) -> io::Result<Result<Entry, ProfileError>> {
+    // The stage must find the same files from wherever it is.
+    let path = std::path::absolute(file)?;
+    let file = file.display().to_string();
+    let source = match Source::file_as(&path, &file) {
+        Ok(source) => source,
+        Err(error) => return Ok(Err(error)),
+    };
+    let scenario = match Scenario::read(&source) {
+        Ok(scenario) => scenario,
+        Err(error) => return Ok(Err(error)),
+    };
+    let seed = seed.or(scenario.seed).map_or_else(draw_seed, Ok)?;
+    Ok(Ok(Entry {
+        file,
+        source,
+        scenario,
+        seed,
+    }))
+}
+
+/// Makes sure that each scenario has the host that a shell is wanted on.
+fn require_host(args: &cli::Scenario, entries: &[Entry]) -> Result<(), Failure> {
+    let Some(host) = &args.shell else {
+        return Ok(());
+    };
+    let lacks_it = |entry: &&Entry| !entry.scenario.hosts.contains(host);
+    match entries.iter().find(lacks_it) {
+        None => Ok(()),
+        Some(entry) => {
+            let message = format!("no host `{host}` in {}", entry.file);
+            let hosts = entry.scenario.hosts.join(", ");
+            Err(Failure::new(Code::Usage, message).hint(format!("its hosts: {hosts}")))
+        }
     }
-    match invalid {
-        Some(failure) => Err(failure),
-        None => Ok(entries),
-    }
+}
+
+fn write_report(path: &Path, suites: &[Suite]) -> Result<(), Failure> {
+    junit::write(path, suites).map_err(|error| {
+        let message = format!("cannot write {}: {error}", path.display());
+        Failure::new(Code::Usage, message)
+    })
 }
 
 /// Says how it all ended, and writes the report.
 fn finish(played: &[Played], args: &cli::Scenario, global: &Global) -> Outcome {
     if let Some(path) = &args.junit {
         let suites: Vec<_> = played.iter().map(|played| played.suite.clone()).collect();
-        junit::write(path, &suites).map_err(|error| {
-            let message = format!("cannot write {}: {error}", path.display());
-            Failure::new(Code::Usage, message)
-        })?;
+        write_report(path, &suites)?;
     }
     let failed = played.iter().filter(|played| played.code != 0).count();
     if !global.json && played.len() > 1 {
         let passed = played.len() - failed;
         print(&format!("{passed} passed, {failed} failed\n"))?;
+    }
+    if played.len() < args.files.len() {
+        return Ok(Code::Interrupted as u8);
     }
     // That one could not be played says more than that another did not do what was expected.
     let codes = || {
@@ -179,16 +175,39 @@ fn finish(played: &[Played], args: &cli::Scenario, global: &Global) -> Outcome {
 }
 
 impl Play<'_> {
-    /// Whether all is to end: by Ctrl-C, SIGTERM or SIGHUP.
-    fn is_told(&self) -> bool {
-        self.is_told.load(Ordering::Relaxed)
+    /// Plays all, so many at a time as are wanted, until they are over or a signal comes.
+    fn all(&self, runtime: &Runtime, mut signals: Signals) -> Vec<Played> {
+        let jobs = self.args.jobs.get().min(self.entries.len());
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let mut played = Vec::new();
+        thread::scope(|scope| {
+            for _ in 0..jobs {
+                let sender = sender.clone();
+                scope.spawn(move || self.work(&sender));
+            }
+            // The channel ends with the last of the threads.
+            drop(sender);
+            runtime.block_on(async {
+                loop {
+                    tokio::select! {
+                        one = receiver.recv() => match one {
+                            Some(one) => played.push(one),
+                            None => break,
+                        },
+                        _ = signals.told(), if !self.stages.are_over() => self.stages.end(),
+                    }
+                }
+            });
+        });
+        played.sort_by_key(|(index, _)| *index);
+        played.into_iter().map(|(_, played)| played).collect()
     }
 
     /// Plays one scenario after the other, while there are any.
     fn work(&self, sender: &mpsc::UnboundedSender<(usize, Played)>) {
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let entry = self.entries.get(index).filter(|_| !self.is_told());
+            let entry = self.entries.get(index).filter(|_| !self.stages.are_over());
             let Some(entry) = entry else {
                 return;
             };

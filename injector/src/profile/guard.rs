@@ -82,7 +82,7 @@ fn check_structure(text: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err((
-        Issue::new("the text is empty").expected("something to read"),
+        Issue::new("the text is empty").expected("at least a `name`"),
         None,
     ))
 }

@@ -45,7 +45,7 @@ pub(super) fn resolve(
     let mut steps = steps
         .into_iter()
         .enumerate()
-        .map(|(index, Table(raw))| cast.step(raw, root.key("steps").index(index)))
+        .map(|(index, Table(raw))| cast.step(raw, &root.key("steps").index(index)))
         .collect::<Resolved<Vec<_>>>()?;
     steps.extend(cast.left());
     Ok(Scenario {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::profile::Report;
 
-fn read(text: &str) -> Result<Scenario, Report> {
-    Scenario::read(&Source::of_stdin(text.into())).map_err(|error| error.report())
+fn read(text: &str) -> Result<Scenario, Box<Report>> {
+    Scenario::read(&Source::of_stdin(text.into())).map_err(|error| Box::new(error.report()))
 }
 
 /// A scenario of two hosts with these steps.
@@ -201,7 +201,7 @@ fn mistakes_are_shown_where_they_are() {
             "  - {run: x, on: client, expect: {within: 2}}\n",
             "steps[0].expect.within",
             "`2` has no unit",
-            "2s",
+            "a duration",
         ),
         (
             "  - {run: x, on: client, expect: fine}\n",

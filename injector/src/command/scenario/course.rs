@@ -92,7 +92,7 @@ impl<'a> Course<'a> {
                 Event::Ended { .. } => self.has_ended = true,
             }
         }
-        match (self.has_ended, self.play.is_told()) {
+        match (self.has_ended, self.play.stages.are_over()) {
             (true, _) => Ok(()),
             // What was cut short has not passed, whoever did it.
             (false, true) => Err(Failure::new(Code::Interrupted, "interrupted")),

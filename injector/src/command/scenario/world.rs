@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     os::unix::{ffi::OsStringExt as _, process::CommandExt as _},
     process::{Child, ChildStdout, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
@@ -23,19 +23,47 @@ use crate::error::{Code, Failure};
 
 /// The stages that are there.
 #[derive(Debug, Default)]
-pub(super) struct Stages(Mutex<Vec<Pid>>);
+pub(super) struct Stages(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    pids: Vec<Pid>,
+    are_over: bool,
+}
 
 impl Stages {
-    /// Ends them all, with all that they have started.
+    /// Ends them all, with all that they have started, and those to come.
     pub(super) fn end(&self) {
-        for pid in self.pids().iter() {
-            let _ = kill(*pid, Signal::SIGKILL);
+        let mut state = self.state();
+        state.are_over = true;
+        state.pids.iter().copied().for_each(end);
+    }
+
+    /// Whether they were ended.
+    pub(super) fn are_over(&self) -> bool {
+        self.state().are_over
+    }
+
+    fn add(&self, pid: Pid) {
+        let mut state = self.state();
+        state.pids.push(pid);
+        if state.are_over {
+            end(pid);
         }
     }
 
-    fn pids(&self) -> std::sync::MutexGuard<'_, Vec<Pid>> {
+    /// Forgets one, before its number can be used again.
+    fn remove(&self, pid: Pid) {
+        self.state().pids.retain(|other| *other != pid);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn end(pid: Pid) {
+    let _ = kill(pid, Signal::SIGKILL);
 }
 
 /// A stage.
@@ -67,7 +95,7 @@ impl<'a> World<'a> {
         // SAFETY: nothing but system calls, which are async-signal-safe.
         unsafe { command.pre_exec(detach) };
         let mut child = command.spawn()?;
-        stages.pids().push(pid(&child));
+        stages.add(pid(&child));
         let (Some(stdin), Some(stdout)) = (&mut child.stdin, child.stdout.take()) else {
             unreachable!("both were asked for");
         };
@@ -134,8 +162,7 @@ impl<'a> World<'a> {
         self.release();
         let mut rest = Vec::new();
         let _ = io::Read::read_to_end(&mut self.events, &mut rest);
-        let own = pid(&self.child);
-        self.stages.pids().retain(|pid| *pid != own);
+        self.stages.remove(pid(&self.child));
         self.child.wait().map(drop)
     }
 }

@@ -59,11 +59,11 @@ impl<'a, 'f> Cast<'a, 'f> {
         }
     }
 
-    pub(super) fn step(&mut self, raw: RawStep, at: FieldPath) -> Resolved<Step> {
-        verb::check(&raw, &at)?;
+    pub(super) fn step(&mut self, raw: RawStep, at: &FieldPath) -> Resolved<Step> {
+        verb::check(&raw, at)?;
         let action = if let Some(command) = raw.start {
-            let command = self.command(command, raw.on, "start", &at)?;
-            let name = self.begin(raw.r#as, program(&command.text), true, &at)?;
+            let command = self.command(command, raw.on, "start", at)?;
+            let name = self.begin(raw.r#as, program(&command.text), true, at)?;
             let ready = raw
                 .ready
                 .map(|Table(raw)| expect::ready(raw, &command, &at.key("ready")));
@@ -74,20 +74,20 @@ impl<'a, 'f> Cast<'a, 'f> {
             }
         } else if let Some(command) = raw.run {
             Action::Run {
-                command: self.command(command, raw.on, "run", &at)?,
+                command: self.command(command, raw.on, "run", at)?,
                 timeout: raw.timeout.map_or(TIMEOUT, Duration::from),
-                expected: expect::outcome(raw.expect, &at)?,
+                expected: expect::outcome(raw.expect, at)?,
             }
         } else if let Some(name) = raw.wait {
             Action::Wait {
                 name: self.end(name, true, &at.key("wait"))?,
                 timeout: raw.timeout.map_or(TIMEOUT, Duration::from),
-                expected: expect::outcome(raw.expect, &at)?,
+                expected: expect::outcome(raw.expect, at)?,
             }
         } else if let Some(faults) = raw.faults {
-            let host = self.host(raw.on, "faults", &at)?;
-            let device = self.device(host, raw.link, &at)?;
-            Action::Faults(self.faults(faults, raw.r#as, raw.expect, (host, device), &at)?)
+            let host = self.host(raw.on, "faults", at)?;
+            let device = self.device(host, raw.link, at)?;
+            Action::Faults(self.faults(faults, raw.r#as, raw.expect, (host, device), at)?)
         } else if let Some(name) = raw.stop {
             Action::Stop {
                 name: self.end(name, false, &at.key("stop"))?,
