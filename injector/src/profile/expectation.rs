@@ -80,6 +80,12 @@ impl Scalar for Expectation {
         "an expectation such as db.drop=1%±0.3%, db.matched>=1000 or path.unmatched=0";
 }
 
+#[cfg(test)]
+scalar::schema_of!(Expectation as "Expectation", {
+    "type": "string",
+    "pattern": "^[^!=<>]+([=<>]|!=|>=|<=)[^!=<>]+$",
+});
+
 impl Expectation {
     /// That a rule has matched something.
     pub fn fired(rule: &str) -> Self {
