@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, path::Path};
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _};
 use clap_complete::{
     CompleteEnv, Shell,
     engine::{CompletionCandidate, PathCompleter, ValueCompleter as _},
@@ -43,11 +43,14 @@ pub fn answer() {
 }
 
 /// The command line without what is hidden, which would be offered where nothing else fits.
-fn visible() -> clap::Command {
-    Cli::command().mut_subcommands(|command| match command.is_hide_set() {
-        true => command.name(""),
-        false => command,
-    })
+fn visible() -> Command {
+    let all = Cli::command();
+    let visible = all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    Command::new("injector")
+        .args(all.get_arguments().cloned())
+        .subcommands(visible.cloned())
 }
 
 /// Built-in profiles, and files that may be one.

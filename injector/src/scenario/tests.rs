@@ -204,9 +204,9 @@ fn mistakes_are_shown_where_they_are() {
             "a duration",
         ),
         (
-            "  - {run: x, on: client, expect: fine}\n",
+            "  - {run: x, on: client, expect: path.lost=0}\n",
             "steps[0].expect",
-            "conditions of faults",
+            "expectations of faults",
             "{status: 0",
         ),
         (
