@@ -138,12 +138,10 @@ fn draw_seed() -> io::Result<u64> {
     Ok(u32::from_ne_bytes(bytes).into())
 }
 
-/// Prints a JSON document, indented; an error only where standard output is closed.
+/// Prints a JSON document, indented; likewise quiet where nobody reads it.
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
-    writeln!(out)?;
-    Ok(())
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+    print(&(text + "\n")).map(drop)
 }
 
 /// Prints one line of a JSON stream.

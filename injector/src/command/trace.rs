@@ -1,6 +1,7 @@
 //! `injector trace`
 
 use std::{
+    io::{self, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use injector_common::abi::{
     hit,
 };
 
-use super::{Outcome, print, print_json_line, quick, signals::Signals};
+use super::{Outcome, quick, signals::Signals};
 use crate::{
     cli::{Fault, Global, Trace},
     datapath::{
@@ -47,6 +48,7 @@ pub(super) fn trace(args: &Trace, global: &Global) -> Outcome {
         capture: capture(args)?,
         record,
         seen: 0,
+        is_closed: false,
     };
     let told = tracer.play(&signals);
     let ended = tracer.end();
@@ -139,6 +141,8 @@ struct Tracer<'a> {
     listener: Listener,
     capture: Option<Capture>,
     seen: u64,
+    /// Nobody reads any more, as after `| head`.
+    is_closed: bool,
 }
 
 impl Tracer<'_> {
@@ -235,7 +239,7 @@ impl Tracer<'_> {
     }
 
     fn is_enough(&self) -> bool {
-        self.args.count.is_some_and(|count| self.seen >= count)
+        self.is_closed || self.args.count.is_some_and(|count| self.seen >= count)
     }
 
     /// Shows what was told since.
@@ -270,10 +274,12 @@ impl Tracer<'_> {
         let is_before = told.flags & hit::BEFORE != 0;
         self.seen += u64::from(!is_before);
         let Some(capture) = &mut self.capture else {
-            if self.global.json {
-                return print_json_line(&traced);
-            }
-            return print(&format!("{traced}\n")).map(|_| ());
+            let line = if self.global.json {
+                serde_json::to_string(&traced).map_err(io::Error::from)?
+            } else {
+                traced.to_string()
+            };
+            return self.show_line(&line);
         };
         let index = traced.packet.map_or_else(String::new, |n| format!(" #{n}"));
         let fate = if is_before {
@@ -290,6 +296,15 @@ impl Tracer<'_> {
             comment: format!("injector: {name}{index}: {fate}"),
         });
         added.map_err(|error| unwritten(self.args, &error))
+    }
+
+    fn show_line(&mut self, line: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_closed = true,
+            written => written?,
+        }
+        Ok(())
     }
 
     /// Says what was not shown.
@@ -314,7 +329,7 @@ impl Tracer<'_> {
     }
 }
 
-fn unwritten(args: &Trace, error: &std::io::Error) -> Failure {
+fn unwritten(args: &Trace, error: &io::Error) -> Failure {
     let path = args.pcap.as_deref().map(name_of).unwrap_or_default();
     let message = format!("cannot write {path}: {error}");
     Failure::new(Code::Usage, message)

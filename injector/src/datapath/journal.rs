@@ -85,7 +85,11 @@ impl Journal {
                 .open(&path);
             let file = match opened {
                 // The last run to end has just deleted the directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && Instant::now() < give_up =>
+                {
+                    continue;
+                }
                 opened => opened.map_err(failed)?,
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
