@@ -337,7 +337,12 @@ extern "C" fn count_segments(ctx: *mut __sk_buff, size: u32) -> u32 {
 #[inline(never)]
 extern "C" fn headers_len(ctx: *mut __sk_buff) -> u32 {
     let skb = Skb::from(ctx);
-    wire::payload(&skb.headers(), globals::raw_ip()).unwrap_or(0) as u32
+    let mut found = wire::payload(&skb.linear(), globals::raw_ip());
+    // Rare, and dear: a packet that others hold too is copied.
+    if found.is_none() && skb.pull_headers() {
+        found = wire::payload(&skb.linear(), globals::raw_ip());
+    }
+    found.unwrap_or(0) as u32
 }
 
 /// The ECN field of a packet (RFC 3168), or 0.

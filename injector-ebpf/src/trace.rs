@@ -91,7 +91,7 @@ extern "C" fn tell_packet(ctx: *mut __sk_buff) -> u32 {
     // SAFETY: as `told` says, here and below.
     let hit = unsafe { &mut (*told).hit };
     hit.len = skb.len();
-    if is_wanted(filter, hit, &skb.headers()) {
+    if is_wanted(filter, hit, &skb.linear()) {
         // Never 0, of which the verifier would have to be convinced: a packet is longer.
         let wanted = bounded(hit.len.min(filter.captured_max).wrapping_sub(1)) + 1;
         // SAFETY: there is room for as many.
