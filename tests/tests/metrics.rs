@@ -218,7 +218,9 @@ fn the_textfile_can_be_written_by_a_run_that_has_given_up_everything_else() {
         packets(&fs::read_to_string(&path).expect("the file"), "dropped") == Some(25.0)
     });
     let end = run.stop();
-    assert_eq!((end.code(), &*end.stderr), (0, ""));
+    assert_eq!(end.code(), 0, "{}", end.stderr);
+    // It may have something to say of what it cannot know without more.
+    assert!(!end.stderr.contains("write"), "{}", end.stderr);
 }
 
 /// A port that was free just now.
