@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use injector_tests::{
-    Family, Injector, Lab, kernel,
+    Family, Injector, Lab, clock, kernel,
     predict::Oracle,
     tcp::Transfer,
     tool,
@@ -31,6 +31,7 @@ fn flow() -> Flow {
 
 /// What arrived of a flow through `profile`, and what did not.
 fn send(profile: &str, flow: &Flow) -> Report {
+    let _alone = clock::alone();
     let lab = Lab::new();
     let injector = Injector::start(&lab.a, profile);
     let report = flow.send(&lab.a, &lab.b);
@@ -108,6 +109,7 @@ fn what_is_split_is_not_overtaken() {
     for direction in ["egress", "ingress"] {
         // The second is a rule that corrupts, but no packet of these.
         for faults in ["duplicate: 1%", "duplicate: 1%, corrupt: 0.0000001%"] {
+            let _alone = clock::alone();
             let lab = Lab::new();
             let faults = format!("direction: {direction}, {faults}");
             let host = if direction == "egress" {
@@ -130,6 +132,7 @@ fn what_is_split_is_not_overtaken() {
 fn untouched_super_packets_do_not_leave_the_device() {
     // So rare that not one packet is hit.
     let profile = profile("udp", "drop: 0.0000001%");
+    let _alone = clock::alone();
     let lab = Lab::new();
     let injector = Injector::start(&lab.a, &profile);
     flow().batch(BATCH).send(&lab.a, &lab.b).assert_untouched();
@@ -148,6 +151,7 @@ fn slow_starts_lose_nothing_on_the_way() {
         return;
     }
     // Copies do not slow a sender down, so that its bursts double until the end.
+    let _alone = clock::alone();
     let lab = Lab::new();
     let profile = profile("tcp", "duplicate: 1%, delay: 50ms");
     let injector = Injector::start(&lab.a, &profile);
@@ -163,6 +167,7 @@ fn slow_starts_lose_nothing_on_the_way() {
 #[test]
 fn starting_and_stopping_loses_and_reorders_nothing() {
     const GAP: Duration = Duration::from_micros(250);
+    let _alone = clock::alone();
     let lab = Lab::new();
     if !kernel::has_tcx() {
         // Adding the qdisc to a busy device, and removing it, loses a packet now and then.
