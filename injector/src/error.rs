@@ -1,6 +1,6 @@
 //! How a command fails: what to say, what to suggest, and the exit code.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,17 @@ pub enum Code {
     Missed = 7,
     /// After Ctrl-C, with everything cleaned up.
     Interrupted = 130,
+}
+
+impl Code {
+    /// Of what the user has named, and cannot be had.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Unsupported,
+            io::ErrorKind::AddrInUse => Self::Conflict,
+            _ => Self::Usage,
+        }
+    }
 }
 
 /// A failure, ready to be shown.
@@ -123,8 +134,8 @@ impl From<datapath::Error> for Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self::new(Code::Unexpected, error.to_string())
     }
 }

@@ -235,11 +235,8 @@ pub(super) fn open_audit(faults: &Faults, who: Who) -> Result<Audit, Failure> {
     let file = faults.audit.as_deref();
     Audit::open(file, who).map_err(|error| {
         let file = file.unwrap_or_else(|| "".as_ref()).display();
-        let code = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Code::Unsupported,
-            _ => Code::Usage,
-        };
-        Failure::new(code, format!("cannot open the audit file {file}: {error}"))
+        let message = format!("cannot open the audit file {file}: {error}");
+        Failure::new(Code::of(&error), message)
             .hint("nothing was changed; name a file that can be appended to")
     })
 }

@@ -159,14 +159,15 @@ pub fn boot_time() -> Result<Duration> {
     now(BOOT)
 }
 
-fn now(clock: ClockId) -> Result<Duration> {
+/// The time on a clock.
+pub(super) fn now(clock: ClockId) -> Result<Duration> {
     let now = clock_gettime(clock);
     let now = now.map_err(|errno| Error::refused("read the clock", errno))?;
     Ok(now.into())
 }
 
 /// Sums saturate after 584 years.
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -1,10 +1,6 @@
 //! Listening to what the programs of a run tell of packets.
 
-use std::{
-    io,
-    os::fd::AsFd as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{os::fd::AsFd as _, time::Duration};
 
 use aya::{
     Pod,
@@ -13,12 +9,17 @@ use aya::{
 use injector_common::abi::{Hit, TraceFilter, TraceState};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    time::{ClockId, clock_gettime},
+    time::ClockId,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result};
+use super::{
+    Error, Result,
+    control::{nanos, now},
+};
 
+/// The clock of the programs.
+const MONOTONIC: ClockId = ClockId::CLOCK_MONOTONIC;
 /// For how long the programs go on telling when nobody says that he still listens.
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -62,7 +63,7 @@ impl Listener {
         let state = array(data(ids.state)?)?;
         let hits = RingBuf::try_from(Map::RingBuf(data(ids.hits)?));
         let hits = hits.map_err(|error| failed(&error))?;
-        if get(&filter)?.until_ns > now_ns(ClockId::CLOCK_MONOTONIC)? {
+        if get(&filter)?.until_ns > nanos(now(MONOTONIC)?) {
             return Err(Error::Traced {
                 device: device.to_owned(),
             });
@@ -81,7 +82,7 @@ impl Listener {
 
     /// Says what is to be told from now on, for a while: it is to be said again and again.
     pub fn listen(&mut self, filter: &TraceFilter) -> Result<()> {
-        let until = now_ns(ClockId::CLOCK_MONOTONIC)? + LEASE.as_nanos() as u64;
+        let until = nanos(now(MONOTONIC)? + LEASE);
         let filter = TraceFilter {
             until_ns: until,
             ..*filter
@@ -130,15 +131,7 @@ impl Drop for Listener {
 
 /// What has to be added to a time of the monotonic clock to get one since 1970.
 pub fn since_1970() -> Result<Duration> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_err(|error| Error::refused("read the clock", io::Error::other(error)))?;
-    let monotonic = Duration::from_nanos(now_ns(ClockId::CLOCK_MONOTONIC)?);
-    Ok(now.saturating_sub(monotonic))
-}
-
-fn now_ns(clock: ClockId) -> Result<u64> {
-    let now = clock_gettime(clock).map_err(|errno| Error::refused("read the clock", errno))?;
-    Ok(Duration::from(now).as_nanos() as u64)
+    Ok(now(ClockId::CLOCK_REALTIME)?.saturating_sub(now(MONOTONIC)?))
 }
 
 fn array<T: Pod>(data: MapData) -> Result<Array<MapData, T>> {

@@ -56,11 +56,6 @@ impl Histogram {
         self.0.is_empty()
     }
 
-    /// The ranges, in ascending order.
-    pub fn buckets(&self) -> &[Bucket] {
-        &self.0
-    }
-
     /// A line for each range, with a bar; values are written by `value`.
     pub fn text(&self, title: &str, value: impl Fn(u64) -> String) -> String {
         let most = self.0.iter().map(|bucket| bucket.count).max().unwrap_or(0);
@@ -139,9 +134,9 @@ mod tests {
         fn nothing_is_left_out(values in prop::collection::vec(any::<u64>(), 0..50), shift in 0u32..64) {
             let values: Vec<_> = values.iter().map(|value| value >> shift).collect();
             let histogram = of(&values);
-            let total: u64 = histogram.buckets().iter().map(|bucket| bucket.count).sum();
+            let total: u64 = histogram.0.iter().map(|bucket| bucket.count).sum();
             prop_assert_eq!(total, values.len() as u64);
-            let ends = [histogram.buckets().first(), histogram.buckets().last()];
+            let ends = [histogram.0.first(), histogram.0.last()];
             prop_assert!(ends.into_iter().flatten().all(|bucket| bucket.count != 0));
         }
     }

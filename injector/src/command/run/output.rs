@@ -93,11 +93,8 @@ impl Format {
 impl Output {
     fn create(path: &Path) -> Result<Self, Failure> {
         let file = File::create(path).map_err(|error| {
-            let code = match error.kind() {
-                io::ErrorKind::PermissionDenied => Code::Unsupported,
-                _ => Code::Usage,
-            };
-            Failure::new(code, format!("cannot create {}: {error}", path.display()))
+            let message = format!("cannot create {}: {error}", path.display());
+            Failure::new(Code::of(&error), message)
                 .hint("nothing was changed; name a file that can be written")
         })?;
         Ok(Self {

@@ -42,7 +42,7 @@ impl Telemetry {
         if let Some(wanted) = args.address {
             let listener = listen(wanted, runtime).map_err(|error| {
                 Failure::new(
-                    code_of(&error),
+                    Code::of(&error),
                     format!("cannot serve metrics at {wanted}: {error}"),
                 )
                 .hint(
@@ -55,7 +55,7 @@ impl Telemetry {
         let create = |path: &PathBuf| {
             Textfile::create(path).map_err(|error| {
                 let message = format!("cannot write metrics to {}: {error}", path.display());
-                Failure::new(code_of(&error), message)
+                Failure::new(Code::of(&error), message)
                     .hint("nothing was changed; name a file in a directory that can be written")
             })
         };
@@ -122,12 +122,4 @@ fn listen(address: SocketAddr, runtime: &Runtime) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     let _guard = runtime.enter();
     TcpListener::from_std(listener)
-}
-
-fn code_of(error: &io::Error) -> Code {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Code::Unsupported,
-        io::ErrorKind::AddrInUse => Code::Conflict,
-        _ => Code::Usage,
-    }
 }
