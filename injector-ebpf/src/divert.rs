@@ -30,6 +30,8 @@ struct Matched<'a> {
     direction: u32,
     /// How many packets it is on the wire.
     packets: u64,
+    /// How many bytes each of them has there.
+    wire_bytes: u64,
 }
 
 /// A way to where packets are held, or put back.
@@ -85,21 +87,22 @@ extern "C" fn divert_packet(ctx: *mut __sk_buff, slot: u32, direction: u32) -> i
         record::path(|counters| counters.lapsed += 1);
         return PASS;
     }
+    let packets = skb.wire_packets();
     let matched = Matched {
         skb,
         rule: Rule::new(slot, spec),
         direction,
-        packets: skb.wire_packets(),
+        packets,
+        wire_bytes: skb.wire_bytes(packets),
     };
     if lease == Lease::Over {
         return matched.follow();
     }
     let bytes = u64::from(skb.len());
-    let wire_bytes = skb.wire_bytes(matched.packets);
     record::rule(slot, |counters| {
         counters.matched += matched.packets;
         counters.bytes += bytes;
-        counters.size.add(wire_bytes, matched.packets);
+        counters.size.add(matched.wire_bytes, matched.packets);
     });
     if spec.flags & flags::EXEMPT != 0 {
         return PASS;
@@ -425,7 +428,7 @@ impl Matched<'_> {
         let dropped = if self.marks() { 0 } else { forecast.dropped };
         let train = Train {
             packets: self.packets - dropped + copies,
-            bytes: self.wire_bytes() as u32,
+            bytes: self.wire_bytes as u32,
             markable: self.is_markable(),
         };
         let passage = self.rule.pass(due_ns, train, delay_ns);
@@ -437,16 +440,6 @@ impl Matched<'_> {
             passage,
             time_ns,
             held: globals::has_fq() && time_ns > now_ns,
-        }
-    }
-
-    /// Bytes of each of its packets on the wire, where that matters.
-    #[inline(always)]
-    fn wire_bytes(self) -> u64 {
-        if globals::uses(features::PACE) {
-            self.skb.wire_bytes(self.packets)
-        } else {
-            0
         }
     }
 

@@ -41,17 +41,9 @@ pub fn packet(skb: Skb, hit: Hit) {
 /// Tells of a packet as it is before bits of it are flipped, if that is wanted.
 #[inline(always)]
 pub fn before(skb: Skb, hit: Hit) {
-    if !is_heard() {
-        return;
-    }
-    let is_wanted = TRACE.get(0).is_some_and(|filter| filter.before != 0);
-    if is_wanted
-        && note(Hit {
-            flags: hit.flags | hit::BEFORE,
-            ..hit
-        })
-    {
-        tell_packet(skb.context());
+    if TRACE.get(0).is_some_and(|filter| filter.before != 0) {
+        let flags = hit.flags | hit::BEFORE;
+        packet(skb, Hit { flags, ..hit });
     }
 }
 
