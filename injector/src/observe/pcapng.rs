@@ -45,6 +45,8 @@ pub struct Packet<'a> {
 pub struct Capture {
     /// What has not been written yet.
     writer: PcapNgWriter<Vec<u8>>,
+    /// Where its blocks end.
+    ends: Vec<u64>,
     out: Out,
 }
 
@@ -62,7 +64,11 @@ impl Capture {
             _ => Out::File(File::create(path)?, 0),
         };
         let writer = PcapNgWriter::new(Vec::new()).map_err(into_io)?;
-        let mut capture = Self { writer, out };
+        let mut capture = Self {
+            writer,
+            ends: Vec::new(),
+            out,
+        };
         // In the order of `Packet::raw_ip`.
         for linktype in [DataLink::ETHERNET, DataLink::RAW] {
             capture.add(InterfaceDescriptionBlock {
@@ -100,6 +106,7 @@ impl Capture {
 
     fn add<'a>(&mut self, block: impl PcapNgBlock<'a>) -> io::Result<()> {
         self.writer.write_pcapng_block(block).map_err(into_io)?;
+        self.ends.push(self.writer.get_ref().len() as u64);
         Ok(())
     }
 
@@ -107,11 +114,14 @@ impl Capture {
     /// is whole.
     pub fn flush(&mut self) -> io::Result<()> {
         let blocks = std::mem::take(self.writer.get_mut());
+        let ends = std::mem::take(&mut self.ends);
         match &mut self.out {
             Out::Stdout(out) => out.write_all(&blocks).and_then(|()| out.flush()),
             Out::File(file, whole) => {
                 if let Err(error) = file.write_all(&blocks) {
-                    file.set_len(*whole)?;
+                    let written = file.metadata()?.len().saturating_sub(*whole);
+                    let fitting = ends.into_iter().take_while(|end| *end <= written);
+                    file.set_len(*whole + fitting.last().unwrap_or(0))?;
                     return Err(error);
                 }
                 *whole += blocks.len() as u64;
