@@ -12,6 +12,7 @@ mod prepare;
 mod service;
 mod signals;
 mod stage;
+mod suspension;
 mod telemetry;
 mod watch;
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use injector_common::abi::RuleCounters;
 
+use super::suspension::earlier;
 use crate::{
     cli::Faults,
     command::no_phase,
@@ -104,6 +105,11 @@ impl Phases {
             Some(_) => next.from,
             None => next.from.saturating_sub(LEAD).max(self.turn.from),
         })
+    }
+
+    /// Lets the phases be as if the machine had not been suspended.
+    pub(super) fn advance(&mut self, missed: Duration) {
+        self.started = earlier(self.started, missed);
     }
 
     /// Does what is due: prepares the next phase, or puts it into force. Returns how late that was.

@@ -19,6 +19,7 @@ use super::{
     service,
     signals::Told,
     stage::{Entrance, Stage},
+    suspension::{Suspension, earlier},
     telemetry::Telemetry,
     watch::Watch,
 };
@@ -63,6 +64,7 @@ pub(in crate::command) struct Player<'a> {
     deadline: Option<Instant>,
     /// When the faults end, if that is known.
     ends: Option<Instant>,
+    suspension: Suspension,
     live: Live,
     telemetry: Telemetry,
 }
@@ -154,6 +156,7 @@ impl<'a> Player<'a> {
             begun: Instant::now(),
             deadline: None,
             ends: after(total),
+            suspension: Suspension::begin()?,
             live: Live::new(total, global.quiet || global.json),
             prepared,
             telemetry,
@@ -216,7 +219,7 @@ impl<'a> Player<'a> {
                 _ = renewal.tick() => {
                     self.session.renew()?;
                     service::alive();
-                    // Their clock goes on while the machine is suspended, other than that of timers.
+                    self.catch_up()?;
                     if self.session.term()?.ends_in_ms == Some(0) {
                         break;
                     }
@@ -406,6 +409,24 @@ impl<'a> Player<'a> {
             self.faults.interface,
             eviction::list(evicted)
         ));
+        Ok(())
+    }
+
+    /// Takes into account that the machine has been suspended.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        let missed = self.suspension.passed()?;
+        if missed.is_zero() {
+            return Ok(());
+        }
+        self.session.advance(missed)?;
+        if let Some(phases) = &mut self.phases {
+            phases.advance(missed);
+        }
+        let [started, begun] = [self.started, self.begun].map(|moment| earlier(moment, missed));
+        (self.started, self.begun) = (started, begun);
+        for moment in [&mut self.deadline, &mut self.ends].into_iter().flatten() {
+            *moment = earlier(*moment, missed);
+        }
         Ok(())
     }
 

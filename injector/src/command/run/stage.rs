@@ -15,6 +15,7 @@ use super::{
     play::{Ending, after, left},
     prepare::Prepared,
     service,
+    suspension::{Suspension, earlier},
 };
 use crate::{
     cli::{Faults, Global},
@@ -107,8 +108,8 @@ impl<'a> Stage<'a> {
                 deadline = deadline.or(after(prepared.duration));
                 self.make_room()?;
                 let absence = self.absence(&prepared)?;
-                let ended =
-                    waits(&prepared).and_then(|()| runtime.block_on(self.wait(ends, deadline)));
+                let ended = waits(&prepared)
+                    .and_then(|()| runtime.block_on(self.wait(ends, &mut deadline)));
                 absence.end()?;
                 if let Some(ending) = ended? {
                     return Ok(Entry::Ended(ending, Box::new(prepared)));
@@ -150,21 +151,24 @@ impl<'a> Stage<'a> {
     async fn wait(
         &self,
         ends: &mut Ends,
-        deadline: Option<Instant>,
+        deadline: &mut Option<Instant>,
     ) -> Result<Option<Ending>, Failure> {
         /// Polled: a socket that is told of new devices would keep the namespace alive.
         const STEP: Duration = Duration::from_millis(100);
+        let mut suspension = Suspension::begin()?;
         let mut looking = interval(STEP);
         looking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = looking.tick() => {
                     service::alive();
+                    let missed = suspension.passed()?;
+                    *deadline = deadline.map(|moment| earlier(moment, missed));
                     if self.is_set()? {
                         return Ok(None);
                     }
                 }
-                end = ends.next(deadline) => if let Some(ending) = end? {
+                end = ends.next(*deadline) => if let Some(ending) = end? {
                     return Ok(Some(ending));
                 },
             }

@@ -127,6 +127,11 @@ impl Session {
         Ok(flipped)
     }
 
+    /// Lets values that change over time be as if the machine had not been suspended.
+    pub fn advance(&mut self, missed: Duration) -> Result<()> {
+        self.control.advance(self.generation, missed)
+    }
+
     /// Whether a swap for `plan` would be refused.
     ///
     /// # Errors
