@@ -10,6 +10,7 @@ mod distribution;
 pub mod features;
 mod histogram;
 mod packet;
+mod predicate;
 mod rule;
 mod spec;
 mod tracing;
@@ -20,6 +21,7 @@ pub use counters::{PathCounters, RuleCounters};
 pub use distribution::Distribution;
 pub use histogram::Histogram;
 pub use packet::{Context, RETURN_MAGIC, RuleId, Split};
+pub use predicate::{GROUP_LEN, GROUP_VALUES, GROUPS_MAX, PREDICATES_MAX, Predicate, Predicates};
 pub use rule::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable};
 pub use spec::{Delay, FaultSpec, Pace, PaceState, RuleState, flags, place};
 pub use tracing::{
@@ -148,7 +150,7 @@ pub mod globals {
     pub const RAW_IP: &str = "RAW_IP";
     /// `u32`: 1 where fq honours departure times.
     pub const HAS_FQ: &str = "HAS_FQ";
-    /// `u32`: what the rules make use of, see [`features`](super::features).
+    /// `u64`: what the rules make use of, see [`features`](super::features).
     pub const FEATURES: &str = "FEATURES";
     /// `u32`: an [`XdpMode`](super::XdpMode).
     pub const XDP_MODE: &str = "XDP_MODE";

@@ -7,7 +7,10 @@
 //! and the first entry in all of these sets is the answer.
 
 use crate::{
-    abi::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable},
+    abi::{
+        BOUNDS_MAX, Dimension, Dimensions, GROUP_LEN, GROUP_VALUES, GROUPS_MAX, MatchEntry,
+        ROW_WORDS, Row, RuleTable, features,
+    },
     dimension,
     wire::PacketKey,
 };
@@ -27,7 +30,8 @@ impl MatchEntry {
             | ((key.protocol ^ self.protocol) & self.protocol_mask);
         let ports = beyond(key.src_port, self.src_port, self.src_port_span)
             | beyond(key.dst_port, self.dst_port, self.dst_port_span);
-        addresses | kinds as u64 | ports == 0
+        let truths = (key.truths ^ self.truths) & self.truths_mask;
+        addresses | kinds as u64 | ports | truths == 0
     }
 }
 
@@ -82,16 +86,29 @@ pub trait BitVectors {
     }
 }
 
-/// The first entry that matches, by the bit vectors of those dimensions that `features` names.
+/// Rows that are looked up: one in each dimension, and one for each group of predicates.
+const ROWS: usize = dimension::COUNT + GROUPS_MAX;
+
+/// The first entry that matches, by the bit vectors of those dimensions and groups that `features` names.
 #[inline(always)]
-pub fn search<V: BitVectors>(vectors: &V, features: u32, key: &PacketKey) -> Option<usize> {
+pub fn search<V: BitVectors>(vectors: &V, features: u64, key: &PacketKey) -> Option<usize> {
     let row = |dimension: usize| {
         if features & 1 << dimension == 0 {
             return Some(None);
         }
         let coordinate = key.coordinate(dimension);
-        let number = row_at(vectors, &vectors.dimensions().0[dimension], coordinate);
+        let number = row_at(vectors, &vectors.dimensions().places[dimension], coordinate);
         vectors.row(number).map(Some)
+    };
+    let truths = |group: usize| {
+        if features & features::group(group) == 0 {
+            return Some(None);
+        }
+        let value = key.truths >> (GROUP_LEN * group);
+        let value = vectors.forget(value as usize) & (GROUP_VALUES - 1);
+        vectors
+            .row(vectors.dimensions().truths[group][value])
+            .map(Some)
     };
     // Not a loop: the verifier follows pointers only to places that are fixed.
     let rows = [
@@ -102,16 +119,21 @@ pub fn search<V: BitVectors>(vectors: &V, features: u32, key: &PacketKey) -> Opt
         row(4)?,
         row(5)?,
         row(6)?,
+        truths(0)?,
+        truths(1)?,
+        truths(2)?,
+        truths(3)?,
+        truths(4)?,
+        truths(5)?,
+        truths(6)?,
+        truths(7)?,
     ];
     first_in_all(vectors, rows)
 }
 
 /// The first entry in all rows that are there.
 #[inline(always)]
-fn first_in_all<V: BitVectors>(
-    vectors: &V,
-    rows: [Option<&Row>; dimension::COUNT],
-) -> Option<usize> {
+fn first_in_all<V: BitVectors>(vectors: &V, rows: [Option<&Row>; ROWS]) -> Option<usize> {
     let mut summary = in_all(&rows, |row| row.summary) & ((1 << ROW_WORDS) - 1);
     for _ in 0..ROW_WORDS {
         if summary == 0 {
@@ -131,9 +153,11 @@ fn first_in_all<V: BitVectors>(
 
 /// The bits that are set in a word of every row.
 #[inline(always)]
-fn in_all(rows: &[Option<&Row>; dimension::COUNT], word: impl Fn(&Row) -> u64) -> u64 {
+fn in_all(rows: &[Option<&Row>; ROWS], word: impl Fn(&Row) -> u64) -> u64 {
     let word = |i: usize| rows[i].map_or(u64::MAX, &word);
-    word(0) & word(1) & word(2) & word(3) & word(4) & word(5) & word(6)
+    let places = word(0) & word(1) & word(2) & word(3) & word(4) & word(5) & word(6);
+    let truths = word(7) & word(8) & word(9) & word(10) & word(11) & word(12) & word(13) & word(14);
+    places & truths
 }
 
 /// The number of the row for the interval in which `coordinate` lies.

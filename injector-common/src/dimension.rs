@@ -50,14 +50,18 @@ impl MatchEntry {
         self.intervals(dimension).any(|interval| interval != ANY)
     }
 
-    /// Whether some packet meets the conditions of both.
+    /// Whether some packet meets the conditions of both, which are of one table. Predicates count as independent
+    /// of all else.
     pub fn overlaps(&self, other: &Self) -> bool {
-        (0..COUNT).all(|dimension| {
-            self.intervals(dimension).any(|ours| {
-                let mut theirs = other.intervals(dimension);
-                theirs.any(|theirs| ours.start() <= theirs.end() && theirs.start() <= ours.end())
+        let contradict = (self.truths ^ other.truths) & self.truths_mask & other.truths_mask;
+        contradict == 0
+            && (0..COUNT).all(|dimension| {
+                self.intervals(dimension).any(|ours| {
+                    let mut theirs = other.intervals(dimension);
+                    theirs
+                        .any(|theirs| ours.start() <= theirs.end() && theirs.start() <= ours.end())
+                })
             })
-        })
     }
 
     fn kinds(&self) -> (RangeInclusive<u64>, Option<RangeInclusive<u64>>) {

@@ -17,6 +17,7 @@ pub mod corrupt;
 pub mod dimension;
 pub mod distribution;
 pub mod fate;
+pub mod field;
 pub mod pace;
 pub mod random;
 pub mod track;

@@ -15,7 +15,10 @@ use network_types::{
     vlan::VlanHdr,
 };
 
-use crate::abi::features;
+use crate::{
+    abi::features,
+    field::{self, Fields},
+};
 
 /// Most VLAN tags looked behind, not counting one that the device has already taken off.
 pub const VLAN_TAGS_MAX: usize = 2;
@@ -196,20 +199,19 @@ pub struct PacketKey {
     pub ethertype: u16,
     /// IP protocol, behind IPv6 extension headers, or [`NO_PROTOCOL`].
     pub protocol: u16,
+    /// Which predicates of a table are so of the packet.
+    pub truths: u64,
+    /// What they are about.
+    pub fields: Fields,
 }
 
 impl PacketKey {
-    /// The key of a frame without IP.
+    /// Makes this the key of a frame without IP.
     #[inline(always)]
-    const fn without_ip(ethertype: u16) -> Self {
-        Self {
-            src: Address([0; 4]),
-            dst: Address([0; 4]),
-            src_port: NO_PORT,
-            dst_port: NO_PORT,
-            ethertype,
-            protocol: NO_PROTOCOL,
-        }
+    const fn set_without_ip(&mut self, ethertype: u16) {
+        (self.src, self.dst) = (Address([0; 4]), Address([0; 4]));
+        (self.src_port, self.dst_port) = (NO_PORT, NO_PORT);
+        (self.ethertype, self.protocol) = (ethertype, NO_PROTOCOL);
     }
 }
 
@@ -262,10 +264,11 @@ pub enum Unparseable {
 pub fn parse<B: Bytes + ?Sized>(
     frame: &B,
     raw_ip: bool,
-    features: u32,
+    features: u64,
     key: &mut PacketKey,
 ) -> Result<Layout, Unparseable> {
-    if features & features::DIMENSIONS == 0 {
+    key.fields.clear(features);
+    if features & features::PARSED == 0 {
         return Ok(Layout::opaque(0));
     }
     let (kind, offset) = if raw_ip {
@@ -275,10 +278,10 @@ pub fn parse<B: Bytes + ?Sized>(
     };
     let offset = frame.forget(offset);
     let layout = match kind {
-        ethertype::IPV4 if features & features::IPV4 != 0 => ipv4(frame, offset, key)?,
+        ethertype::IPV4 if features & features::IPV4 != 0 => ipv4(frame, offset, features, key)?,
         ethertype::IPV6 if features & features::IPV6 != 0 => ipv6(frame, offset, features, key)?,
         _ => {
-            *key = PacketKey::without_ip(kind);
+            key.set_without_ip(kind);
             return Ok(Layout::opaque(offset));
         }
     };
@@ -360,6 +363,7 @@ fn raw_kind<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, usize), Unparseable> {
 fn ipv4<B: Bytes + ?Sized>(
     frame: &B,
     offset: usize,
+    features: u64,
     key: &mut PacketKey,
 ) -> Result<Layout, Unparseable> {
     let ip: Ipv4Hdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
@@ -371,6 +375,9 @@ fn ipv4<B: Bytes + ?Sized>(
         .read(offset + offset_of!(Ipv4Hdr, src_addr))
         .ok_or(Unparseable::Truncated)?;
     (key.src, key.dst) = (Address::v4(src), Address::v4(dst));
+    key.fields.set(features, field::TTL, ip.ttl as u64);
+    key.fields
+        .set(features, field::TRAFFIC_CLASS, ip.tos as u64);
     Ok(Layout {
         protocol: ip.proto as u16,
         network: offset,
@@ -384,7 +391,7 @@ fn ipv4<B: Bytes + ?Sized>(
 fn ipv6<B: Bytes + ?Sized>(
     frame: &B,
     offset: usize,
-    features: u32,
+    features: u64,
     key: &mut PacketKey,
 ) -> Result<Layout, Unparseable> {
     let ip: Ipv6Hdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
@@ -395,6 +402,10 @@ fn ipv6<B: Bytes + ?Sized>(
         .read(offset + offset_of!(Ipv6Hdr, src_addr))
         .ok_or(Unparseable::Truncated)?;
     (key.src, key.dst) = (Address::v6([s0, s1, s2, s3]), Address::v6([d0, d1, d2, d3]));
+    key.fields.set(features, field::TTL, ip.hop_limit as u64);
+    // The traffic class lies across the first two bytes.
+    let class = u16::from_be_bytes([ip.vcf[0], ip.vcf[1]]) >> 4 & 0xff;
+    key.fields.set(features, field::TRAFFIC_CLASS, class as u64);
     let start = offset + Ipv6Hdr::LEN;
     let extensions = if features & features::TRANSPORT != 0 {
         ipv6_extensions(frame, start, ip.next_hdr)?
@@ -477,7 +488,7 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
 fn ports<B: Bytes + ?Sized>(
     frame: &B,
     layout: &Layout,
-    features: u32,
+    features: u64,
     key: &mut PacketKey,
 ) -> Result<(), Unparseable> {
     if layout.later_fragment {

@@ -18,14 +18,22 @@ const NO_SLOT: u32 = u32::MAX;
 /// Stands for "protected from every rule". No element of a map has this number.
 pub const PROTECTED: u32 = u32::MAX - 2;
 
-/// The slot of the first rule of the direction that matches, or [`PROTECTED`].
+/// The slot of the first rule of the direction that matches, or [`PROTECTED`]. `complete` adds to the key what
+/// the frame does not tell.
 #[inline(always)]
-pub fn find_rule(frame: &Frame, raw_ip: bool, direction: u32) -> Result<Option<u32>, Unparseable> {
+pub fn find_rule(
+    frame: &Frame,
+    raw_ip: bool,
+    direction: u32,
+    complete: impl FnOnce(&mut PacketKey),
+) -> Result<Option<u32>, Unparseable> {
     let Some(key) = KEY.get_ptr_mut(0) else {
         return Ok(None);
     };
     // SAFETY: per-CPU, and used only until this function returns.
-    wire::parse(frame, raw_ip, globals::features(), unsafe { &mut *key })?;
+    let key = unsafe { &mut *key };
+    wire::parse(frame, raw_ip, globals::features(), key)?;
+    complete(key);
     let slot = find_slot(direction);
     Ok(if slot == NO_SLOT { None } else { Some(slot) })
 }
@@ -44,6 +52,9 @@ extern "C" fn find_slot(direction: u32) -> u32 {
     if globals::uses(features::PROTECT) && rules.protects(key) {
         return PROTECTED;
     }
+    if globals::uses(features::FIELDS) {
+        judge(table);
+    }
     let entry = if globals::uses(features::BIT_VECTORS) && rules.len as usize > SCAN_MAX {
         search(table, key)
     } else {
@@ -53,6 +64,23 @@ extern "C" fn find_slot(direction: u32) -> u32 {
         Some(entry) => rules.slots[entry & (ENTRIES_MAX - 1)],
         None => NO_SLOT,
     }
+}
+
+/// Finds out which predicates of a table are so of the packet.
+///
+/// A global function, so that the verifier forgets what it knows of them after each.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge(table: u32) -> u32 {
+    let (Some(key), Some(rules)) = (KEY.get_ptr_mut(0), RULES.get(table)) else {
+        return 0;
+    };
+    if globals::uses(features::FIELDS) {
+        // SAFETY: per-CPU, and nobody else uses it meanwhile.
+        let key = unsafe { &mut *key };
+        key.truths = rules.predicates.truths(globals::features(), key);
+    }
+    0
 }
 
 #[inline(always)]

@@ -6,9 +6,10 @@ use injector_common::{
         self, Context, Hit, RETURN_MAGIC, RuleCounters, RuleId, fault, faults, features, flags, hit,
     },
     fate::{self, Forecast},
+    field,
     pace::{Passage, Train},
     random::LANES,
-    wire::Unparseable,
+    wire::{PacketKey, Unparseable},
 };
 
 use crate::{
@@ -150,15 +151,29 @@ fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
 #[inline(never)]
 extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, table: u32) -> u32 {
     let skb = Skb::from(ctx);
-    let mut found = classify::find_rule(&skb.linear(), globals::raw_ip(), table);
+    let find = || {
+        classify::find_rule(&skb.linear(), globals::raw_ip(), table, |key| {
+            complete(skb, key)
+        })
+    };
+    let mut found = find();
     // Rare, and dear: the headers of a packet that others hold too are copied.
     if found == Err(Unparseable::Truncated) && skb.pull_headers() {
-        found = classify::find_rule(&skb.linear(), globals::raw_ip(), table);
+        found = find();
     }
     match found {
         Ok(Some(slot)) => slot,
         Ok(None) => UNMATCHED,
         Err(_) => UNPARSEABLE,
+    }
+}
+
+/// What a packet's frame does not tell.
+#[inline(always)]
+fn complete(skb: Skb, key: &mut PacketKey) {
+    let features = globals::features();
+    if features & features::field(field::MARK) != 0 {
+        key.fields.set(features, field::MARK, skb.mark().into());
     }
 }
 

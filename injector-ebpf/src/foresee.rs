@@ -239,7 +239,7 @@ fn levels(spec: &FaultSpec) -> Levels {
 
 #[inline(always)]
 fn hits(slot: u32, fault: usize, odds: u64, number: u64, state: u64) -> Hits {
-    const FEATURES: [u32; fault::COUNT + 1] = [
+    const FEATURES: [u64; fault::COUNT + 1] = [
         features::DROP,
         features::CORRUPT,
         features::DUPLICATE,

@@ -19,7 +19,7 @@ static RAW_IP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static HAS_FQ: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
-static FEATURES: Global<u32> = Global::new(0);
+static FEATURES: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static XDP_MODE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -75,13 +75,13 @@ pub fn has_fq() -> bool {
 
 /// What the rules make use of.
 #[inline(always)]
-pub fn features() -> u32 {
+pub fn features() -> u64 {
     FEATURES.load()
 }
 
 /// Whether the rules make use of any of these features.
 #[inline(always)]
-pub fn uses(features: u32) -> bool {
+pub fn uses(features: u64) -> bool {
     FEATURES.load() & features != 0
 }
 

@@ -77,6 +77,7 @@ impl Skb {
     field!(gso_segs, gso_segs: u32);
     field!(gso_size, gso_size: u32);
     field!(protocol, protocol: u32);
+    field!(mark, mark: u32);
     field!(priority, set_priority, priority: u32);
     field!(tstamp, set_tstamp, tstamp: u64);
 

@@ -9,6 +9,7 @@ mod fault;
 mod matching;
 mod models;
 mod needs;
+mod predicates;
 mod protection;
 #[cfg(test)]
 mod reference;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use injector_common::{
     NSEC_PER_SEC,
-    abi::{self, ENTRIES_MAX, FaultSpec, MatchEntry},
+    abi::{self, ENTRIES_MAX, FaultSpec, MatchEntry, PREDICATES_MAX, features, flags},
     random::Stream,
 };
 use thiserror::Error;
@@ -31,6 +32,7 @@ pub use self::{
     matching::entries as match_entries,
     models::{Models, Places},
     needs::Needs,
+    predicates::Predicates,
     protection::{Connection, Protection},
     schedule::{Schedule, Turn},
     table::{Table, Vectors},
@@ -108,6 +110,8 @@ pub struct Plan {
     pub seed: u64,
     /// The rules in order of precedence; [`PlannedRule::slot`] is the index.
     pub rules: Vec<PlannedRule>,
+    /// What of a packet their entries ask for, beside its dimensions.
+    pub predicates: Predicates,
     /// What their faults refer to.
     pub models: Models,
     /// Which packets they may not touch.
@@ -129,6 +133,17 @@ pub enum PlanError {
         hook: Hook,
         /// What the profile needs.
         entries: usize,
+        /// The first rule that does not fit.
+        rule: String,
+    },
+    /// The rules ask for too many different things.
+    #[error(
+        "the rules ask {predicates} different things of packets beside addresses, ports and protocol, and \
+         {PREDICATES_MAX} can be told apart; rule `{rule}` is the first beyond that"
+    )]
+    TooManyPredicates {
+        /// What the profile needs.
+        predicates: usize,
         /// The first rule that does not fit.
         rule: String,
     },
@@ -155,6 +170,9 @@ impl PlanError {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::TooManyEntries { .. } => "merge addresses into CIDR blocks and ports into ranges",
+            Self::TooManyPredicates { .. } => {
+                "merge values into ranges, or spread the rules over phases"
+            }
             Self::HeldTooLong { .. } => "shorten its delay, jitter, queue or slots",
         }
     }
@@ -179,13 +197,14 @@ impl Plan {
         let one = |phase, course: PhaseOf<'_>| {
             // First: lists of a few lines multiply to more entries than fit into memory.
             check_entries(course.rules)?;
-            let (rules, models) = plan_rules(&course);
+            let (rules, predicates, models) = plan_rules(&course)?;
             check_times(&rules, &models)?;
             Ok(Self {
                 profile: profile.name.clone(),
                 phase,
                 seed,
                 rules,
+                predicates,
                 models,
                 protection: Protection::default(),
                 left_out: Vec::new(),
@@ -223,7 +242,12 @@ impl Plan {
 
     /// The table of one direction, with the slots of its rules counted from `first_slot`.
     pub fn table(&self, hook: Hook, first_slot: u32) -> Table {
-        Table::new(&self.protected(hook), self.on(hook), first_slot)
+        Table::new(
+            &self.protected(hook),
+            &self.predicates,
+            self.on(hook),
+            first_slot,
+        )
     }
 }
 
@@ -294,9 +318,14 @@ impl<'a> PhaseOf<'a> {
     }
 }
 
-fn plan_rules(phase: &PhaseOf<'_>) -> (Vec<PlannedRule>, Models) {
+fn plan_rules(phase: &PhaseOf<'_>) -> Result<(Vec<PlannedRule>, Predicates, Models), PlanError> {
     let (mut planned, mut models) = (Vec::new(), Models::default());
+    let mut predicates = Predicates::default();
     for (index, rule) in phase.rules.iter().enumerate() {
+        let entries = matching::entries(&rule.matching, &mut predicates);
+        if predicates.len() > PREDICATES_MAX {
+            return Err(too_many_predicates(phase.rules, rule));
+        }
         for hook in hooks(rule.direction) {
             let spec = phase.spec(index, hook, &mut models);
             planned.push(PlannedRule {
@@ -305,9 +334,34 @@ fn plan_rules(phase: &PhaseOf<'_>) -> (Vec<PlannedRule>, Models) {
                 slot: planned.len() as u32,
                 spec,
                 asked: Asked::of(&spec, &models),
-                entries: matching::entries(&rule.matching),
+                entries: entries.clone(),
             });
         }
     }
-    (planned, models)
+    keep_from_xdp(&mut planned, &predicates);
+    Ok((planned, predicates, models))
+}
+
+fn too_many_predicates(rules: &[Rule], first_beyond: &Rule) -> PlanError {
+    let mut predicates = Predicates::default();
+    for rule in rules {
+        matching::entries(&rule.matching, &mut predicates);
+    }
+    PlanError::TooManyPredicates {
+        predicates: predicates.len(),
+        rule: first_beyond.name.clone(),
+    }
+}
+
+/// Leaves to the tc hook what XDP cannot decide: from the first rule on that asks for something that it does not
+/// see, it cannot know which rule is a packet's.
+fn keep_from_xdp(rules: &mut [PlannedRule], predicates: &Predicates) {
+    let is_unseen = |rule: &&mut PlannedRule| {
+        let mut entries = rule.entries.iter();
+        let sees = |entry: &MatchEntry| predicates.fields_of(entry) & !features::SEEN_BY_XDP == 0;
+        rule.hook == Hook::Ingress && !entries.all(sees)
+    };
+    for rule in rules.iter_mut().skip_while(|rule| !is_unseen(rule)) {
+        rule.spec.flags &= !flags::XDP;
+    }
 }

@@ -46,7 +46,7 @@ pub(crate) mod yaml;
 
 use ipnet::IpNet;
 
-use crate::units::PortRange;
+use crate::units::{Dscp, Mark, PortRange, Span, Ttl};
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
@@ -173,6 +173,12 @@ pub struct Match {
     pub src_port: Vec<PortRange>,
     /// Destination port lies in one of these.
     pub dst_port: Vec<PortRange>,
+    /// Time to live lies in one of these.
+    pub ttl: Vec<Span<Ttl>>,
+    /// DSCP lies in one of these.
+    pub dscp: Vec<Span<Dscp>>,
+    /// The mark is one of these.
+    pub mark: Vec<Mark>,
 }
 
 /// A protocol, at whichever layer it lives.

@@ -7,6 +7,7 @@
 mod bandwidth;
 mod duration;
 mod error;
+mod mark;
 mod network;
 mod packet;
 mod port;
@@ -15,16 +16,19 @@ mod quantity;
 mod range;
 pub(crate) mod scalar;
 mod size;
+mod span;
 mod whole;
 
 pub use bandwidth::Bandwidth;
 pub use duration::DurationNs;
 pub use error::UnitError;
 pub(crate) use error::{Reason, quote};
+pub use mark::Mark;
 pub use network::Network;
 pub use packet::PacketRange;
 pub use port::PortRange;
 pub use probability::Probability;
 pub(crate) use quantity::{is_digits, split_number};
 pub use size::Size;
+pub use span::{Dscp, Field, Span, Ttl};
 pub(crate) use whole::whole_number;

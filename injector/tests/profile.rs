@@ -134,6 +134,7 @@ fn the_profile_of_the_manual_means_what_it_says() {
         dst: vec![parsed("10.1.2.3/32"), parsed("2001:db8::/32")],
         src_port: vec![parsed("1024-65535")],
         dst_port: vec![parsed("5432"), parsed("6432-6440")],
+        ..Match::default()
     };
     let faults = Rule {
         drop: Some(Drop::independent(parsed("1%"))),

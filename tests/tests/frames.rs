@@ -37,7 +37,8 @@ rules:
   - {direction: both, match: {src: \"2001:db8::2/127\", src_port: 1000-1999}, drop: 100%}
   - {direction: both, match: {protocol: sctp, dst_port: 443}, drop: 100%}
   - {direction: both, match: {protocol: arp}, drop: 100%}
-  - {direction: both, match: {protocol: ipv6, dst: \"2001:db8::3\"}, drop: 100%}";
+  - {direction: both, match: {protocol: ipv6, dst: \"2001:db8::3\"}, drop: 100%}
+  - {direction: both, match: {ttl: 0-63}, drop: 100%}";
 
 /// So many are found by bit vectors.
 const MANY: &str = "
@@ -49,12 +50,15 @@ rules:
   - {direction: both, match: {protocol: 17, src_port: 65535}, drop: 100%}
   - {direction: both, match: {protocol: 132}, drop: 100%}
   - {direction: both, match: {src: 10.0.0.1, dst: 10.0.0.1}, drop: 100%}
-  - {direction: both, match: {protocol: arp}, drop: 100%}";
+  - {direction: both, match: {protocol: arp}, drop: 100%}
+  - {direction: both, match: {dst_port: 65535, dscp: [default, 1-9]}, drop: 100%}
+  - {direction: both, match: {dscp: [ef, 10-45, cs6]}, drop: 100%}
+  - {direction: both, match: {ttl: [1-63, 65-255]}, drop: 100%}";
 
 /// The programs of a profile, with what they are to say.
 struct Programs {
     plan: Plan,
-    features: u32,
+    features: u64,
     /// By hook.
     tables: [Table; 2],
     /// With tc programs that decide everything.

@@ -1,4 +1,4 @@
-use super::{ENTRIES_MAX, PROTECTED_MAX, SCAN_MAX, record};
+use super::{ENTRIES_MAX, GROUP_VALUES, GROUPS_MAX, PROTECTED_MAX, Predicates, SCAN_MAX, record};
 use crate::dimension;
 
 /// One way to match a packet.
@@ -32,8 +32,12 @@ pub struct MatchEntry {
     pub protocol: u16,
     /// Bits of [`Self::protocol`] that count: all or none.
     pub protocol_mask: u16,
+    /// Which predicates of the table are so.
+    pub truths: u64,
+    /// Bits of [`Self::truths`] that count.
+    pub truths_mask: u64,
 }
-record!(MatchEntry, size: 88, align: 8);
+record!(MatchEntry, size: 104, align: 8);
 
 impl MatchEntry {
     /// One that no packet matches: its ports lie beyond all that there are.
@@ -50,6 +54,8 @@ impl MatchEntry {
         ethertype_mask: 0,
         protocol: 0,
         protocol_mask: 0,
+        truths: 0,
+        truths_mask: 0,
     };
 }
 
@@ -64,6 +70,8 @@ pub struct RuleTable {
     pub protected_len: u32,
     /// Those.
     pub protected: [MatchEntry; PROTECTED_MAX],
+    /// What both may ask of a packet beside its dimensions.
+    pub predicates: Predicates,
     /// The entries, where they are compared one by one.
     pub entries: [MatchEntry; SCAN_MAX],
     /// The slot of each entry's rule in the maps that are indexed by rule.
@@ -71,7 +79,7 @@ pub struct RuleTable {
 }
 
 impl Copy for RuleTable {}
-record!(RuleTable, size: 8 + (PROTECTED_MAX + SCAN_MAX) * 88 + ENTRIES_MAX * 4, align: 8);
+record!(RuleTable, size: 8 + size_of::<Predicates>() + (PROTECTED_MAX + SCAN_MAX) * 104 + ENTRIES_MAX * 4, align: 8);
 
 /// Most places where the set of matching entries changes along one dimension: the first value and
 /// the one behind the last of each entry.
@@ -95,10 +103,19 @@ pub struct Dimension {
 /// All dimensions of a table, used or not.
 #[repr(C)]
 #[derive(Clone, Debug)]
-pub struct Dimensions(pub [Dimension; dimension::COUNT]);
+pub struct Dimensions {
+    /// Where packets lie.
+    pub places: [Dimension; dimension::COUNT],
+    /// For each group of predicates, and each way in which these can be so or not, the number of the row.
+    pub truths: [[u32; GROUP_VALUES]; GROUPS_MAX],
+}
 
 impl Copy for Dimensions {}
-record!(Dimensions, size: dimension::COUNT * (8 + BOUNDS_MAX * 16), align: 8);
+record!(
+    Dimensions,
+    size: dimension::COUNT * (8 + BOUNDS_MAX * 16) + GROUPS_MAX * GROUP_VALUES * 4,
+    align: 8
+);
 
 /// Words of a row.
 pub const ROW_WORDS: usize = ENTRIES_MAX / 64;

@@ -99,7 +99,7 @@ pub struct TraceFilter {
     /// Those of these rules: a bit for each slot.
     pub slots: [u64; SLOTS_MAX as usize / 64],
 }
-record!(TraceFilter, size: 40 + TRACE_ENTRIES_MAX * 88 + SLOTS_MAX as usize / 8, align: 8);
+record!(TraceFilter, size: 40 + TRACE_ENTRIES_MAX * 104 + SLOTS_MAX as usize / 8, align: 8);
 
 /// The time in which hits are counted to bound their rate.
 pub const TRACE_WINDOW_NS: u64 = 100_000_000;

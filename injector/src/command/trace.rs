@@ -107,7 +107,12 @@ fn filter(args: &Trace) -> Result<TraceFilter, Failure> {
         let ways = [Direction::Egress, Direction::Ingress];
         let entries: Vec<_> = ways
             .into_iter()
-            .flat_map(|way| plan::match_entries(&quick::matching(host, way)))
+            .flat_map(|way| {
+                plan::match_entries(
+                    &quick::matching(host, way),
+                    &mut plan::Predicates::default(),
+                )
+            })
             .collect();
         let Some(places) = filter.entries.get_mut(..entries.len()) else {
             let message = format!("--host takes more than {TRACE_ENTRIES_MAX} match entries");

@@ -54,7 +54,6 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
         (globals::SPLITS_MASK, ring - 1),
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
-        (globals::FEATURES, needs.features),
         (globals::XDP_MODE, special.xdp as u32),
         (globals::FRAME_LEN_MAX, special.frame_len_max),
     ];
@@ -62,6 +61,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }
+    loader.override_global(globals::FEATURES, &needs.features, true);
     for (map, elements) in sizes(needs) {
         loader.map_max_entries(map, elements.max(1));
     }

@@ -1,45 +1,124 @@
-//! A rule's conditions as match entries: one for each combination of its lists.
+//! A rule's conditions as match entries.
+//!
+//! A condition is a list of entries of which one has to match; conditions that have to be met together are
+//! multiplied.
 
 use injector_common::{
-    abi::MatchEntry,
+    abi::{MatchEntry, Predicate},
+    field,
     wire::{ANY_PORT_SPAN, Address, ethertype, protocol},
 };
 use ipnet::IpNet;
 
+use super::Predicates;
 use crate::{
     profile::{Match, Protocol},
-    units::PortRange,
+    units::{Field, Mark, PortRange, Span},
 };
 
-/// The match entries that these conditions take.
-pub fn entries(matching: &Match) -> Vec<MatchEntry> {
-    let any = MatchEntry {
-        src_port_span: ANY_PORT_SPAN,
-        dst_port_span: ANY_PORT_SPAN,
-        ..MatchEntry::default()
-    };
-    let entries = each(vec![any], &kinds(matching.protocol), |entry, kind| {
-        kind.apply(entry)
-    });
-    let entries = each(entries, &matching.src, set_src);
-    let entries = each(entries, &matching.dst, set_dst);
-    let entries = each(entries, &matching.src_port, |entry, ports| {
-        Some(MatchEntry {
-            src_port: ports.first().into(),
-            src_port_span: span(*ports),
-            ..entry
-        })
-    });
-    each(entries, &matching.dst_port, |entry, ports| {
-        Some(MatchEntry {
-            dst_port: ports.first().into(),
-            dst_port_span: span(*ports),
-            ..entry
-        })
+/// One that every packet matches.
+const ANY: MatchEntry = MatchEntry {
+    src: [0; 2],
+    src_mask: [0; 2],
+    dst: [0; 2],
+    dst_mask: [0; 2],
+    src_port: 0,
+    src_port_span: ANY_PORT_SPAN,
+    dst_port: 0,
+    dst_port_span: ANY_PORT_SPAN,
+    ethertype: 0,
+    ethertype_mask: 0,
+    protocol: 0,
+    protocol_mask: 0,
+    truths: 0,
+    truths_mask: 0,
+};
+
+/// The match entries that these conditions take, and whatever predicates they need.
+pub fn entries(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry> {
+    let conditions = conditions(matching, predicates);
+    conditions.into_iter().fold(vec![ANY], |entries, choices| {
+        both(&entries, &choices).collect()
     })
 }
 
-/// How many entries there are, without making them.
+/// Each condition that is there.
+fn conditions(matching: &Match, predicates: &mut Predicates) -> Vec<Vec<MatchEntry>> {
+    let Match {
+        protocol,
+        src,
+        dst,
+        src_port,
+        dst_port,
+        ttl,
+        dscp,
+        mark,
+    } = matching;
+    let conditions = [
+        kinds(*protocol).iter().map(Kind::entry).collect(),
+        src.iter().map(src_entry).collect(),
+        dst.iter().map(dst_entry).collect(),
+        src_port.iter().map(src_port_entry).collect(),
+        dst_port.iter().map(dst_port_entry).collect(),
+        so(predicates, ttl, |span| spanned(field::TTL, span)),
+        so(predicates, dscp, |span| {
+            shifted(spanned(field::TRAFFIC_CLASS, span), 2)
+        }),
+        so(predicates, mark, marked),
+    ];
+    conditions
+        .into_iter()
+        .filter(|choices| !choices.is_empty())
+        .collect()
+}
+
+/// The entries that ask for one of these to be so.
+fn so<T: Copy>(
+    predicates: &mut Predicates,
+    choices: &[T],
+    predicate: impl Fn(T) -> Predicate,
+) -> Vec<MatchEntry> {
+    let entry = |choice: &T| {
+        let bit = predicates.bit(predicate(*choice));
+        MatchEntry {
+            truths: bit,
+            truths_mask: bit,
+            ..ANY
+        }
+    };
+    choices.iter().map(entry).collect()
+}
+
+fn spanned<F: Field>(field: usize, span: Span<F>) -> Predicate {
+    Predicate {
+        field: field as u32,
+        mask: u64::MAX,
+        first: span.first().into(),
+        span: u64::from(span.last() - span.first()),
+        ..Predicate::default()
+    }
+}
+
+/// About a part of the field above so many bits that do not count.
+fn shifted(predicate: Predicate, bits: u32) -> Predicate {
+    Predicate {
+        mask: predicate.mask << bits,
+        first: predicate.first << bits,
+        span: predicate.span << bits,
+        ..predicate
+    }
+}
+
+fn marked(mark: Mark) -> Predicate {
+    Predicate {
+        field: field::MARK as u32,
+        mask: field::ABSENT | u64::from(mark.mask()),
+        first: mark.value().into(),
+        ..Predicate::default()
+    }
+}
+
+/// How many entries there are at most, without making them.
 pub(super) fn count(matching: &Match) -> usize {
     let of = |nets: &[IpNet], ethertype| match nets.is_empty() {
         true => 1,
@@ -56,29 +135,81 @@ pub(super) fn count(matching: &Match) -> usize {
     if kinds.is_empty() {
         kinds.push(Kind::default());
     }
+    let others = [
+        matching.src_port.len(),
+        matching.dst_port.len(),
+        matching.ttl.len(),
+        matching.dscp.len(),
+        matching.mark.len(),
+    ];
     let addresses: usize = kinds.iter().map(kind_pairs).sum();
-    addresses * matching.src_port.len().max(1) * matching.dst_port.len().max(1)
+    let product = |product: usize, len: usize| product.saturating_mul(len.max(1));
+    others.into_iter().fold(addresses, product)
 }
 
-/// Every entry with every choice; an empty list of choices means "any". A choice that contradicts
-/// the entry yields nothing.
-fn each<T>(
-    entries: Vec<MatchEntry>,
-    choices: &[T],
-    apply: impl Fn(MatchEntry, &T) -> Option<MatchEntry>,
-) -> Vec<MatchEntry> {
-    if choices.is_empty() {
-        return entries;
-    }
-    entries
-        .into_iter()
-        .flat_map(|entry| {
-            choices
-                .iter()
-                .filter_map(|choice| apply(entry, choice))
-                .collect::<Vec<_>>()
-        })
-        .collect()
+/// Every entry together with every other; those that contradict each other make none.
+fn both<'a>(
+    entries: &'a [MatchEntry],
+    others: &'a [MatchEntry],
+) -> impl Iterator<Item = MatchEntry> + 'a {
+    let with = |entry| others.iter().filter_map(move |other| common(entry, other));
+    entries.iter().flat_map(with)
+}
+
+/// What matches both, if anything does.
+fn common(a: &MatchEntry, b: &MatchEntry) -> Option<MatchEntry> {
+    let (ethertype, ethertype_mask) = bits(
+        (a.ethertype.into(), a.ethertype_mask.into()),
+        (b.ethertype.into(), b.ethertype_mask.into()),
+    )?;
+    let (protocol, protocol_mask) = bits(
+        (a.protocol.into(), a.protocol_mask.into()),
+        (b.protocol.into(), b.protocol_mask.into()),
+    )?;
+    let (src, src_mask) = address((a.src, a.src_mask), (b.src, b.src_mask))?;
+    let (dst, dst_mask) = address((a.dst, a.dst_mask), (b.dst, b.dst_mask))?;
+    let (src_port, src_port_span) =
+        ports((a.src_port, a.src_port_span), (b.src_port, b.src_port_span))?;
+    let (dst_port, dst_port_span) =
+        ports((a.dst_port, a.dst_port_span), (b.dst_port, b.dst_port_span))?;
+    let (truths, truths_mask) = bits((a.truths, a.truths_mask), (b.truths, b.truths_mask))?;
+    Some(MatchEntry {
+        src,
+        src_mask,
+        dst,
+        dst_mask,
+        src_port,
+        src_port_span,
+        dst_port,
+        dst_port_span,
+        ethertype: ethertype as u16,
+        ethertype_mask: ethertype_mask as u16,
+        protocol: protocol as u16,
+        protocol_mask: protocol_mask as u16,
+        truths,
+        truths_mask,
+    })
+}
+
+/// What has the bits of both, of which the masks say which count.
+fn bits((a, a_mask): (u64, u64), (b, b_mask): (u64, u64)) -> Option<(u64, u64)> {
+    let agree = (a ^ b) & a_mask & b_mask == 0;
+    agree.then_some((a & a_mask | b & b_mask, a_mask | b_mask))
+}
+
+type Masked = ([u64; 2], [u64; 2]);
+
+fn address((a, a_mask): Masked, (b, b_mask): Masked) -> Option<Masked> {
+    let (high, high_mask) = bits((a[0], a_mask[0]), (b[0], b_mask[0]))?;
+    let (low, low_mask) = bits((a[1], a_mask[1]), (b[1], b_mask[1]))?;
+    Some(([high, low], [high_mask, low_mask]))
+}
+
+/// What lies in both ranges, each with what it spans.
+fn ports((a, a_span): (u32, u32), (b, b_span): (u32, u32)) -> Option<(u32, u32)> {
+    let last = |first: u32, span| first.saturating_add(span);
+    let (first, last) = (a.max(b), last(a, a_span).min(last(b, b_span)));
+    Some((first, last.checked_sub(first)?))
 }
 
 /// What a protocol's name stands for.
@@ -89,15 +220,15 @@ struct Kind {
 }
 
 impl Kind {
-    fn apply(&self, entry: MatchEntry) -> Option<MatchEntry> {
-        let mut entry = entry;
+    fn entry(&self) -> MatchEntry {
+        let mut entry = ANY;
         if let Some(ethertype) = self.ethertype {
             (entry.ethertype, entry.ethertype_mask) = (ethertype, u16::MAX);
         }
         if let Some(protocol) = self.protocol {
             (entry.protocol, entry.protocol_mask) = (protocol.into(), u16::MAX);
         }
-        Some(entry)
+        entry
     }
 }
 
@@ -130,39 +261,46 @@ fn kinds(protocol: Option<Protocol>) -> Vec<Kind> {
     }
 }
 
-fn set_src(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
+fn src_entry(net: &IpNet) -> MatchEntry {
     let (src, src_mask) = halves(net);
-    with_family(
-        MatchEntry {
-            src,
-            src_mask,
-            ..entry
-        },
-        net,
-    )
+    MatchEntry {
+        src,
+        src_mask,
+        ..of_family(net)
+    }
 }
 
-fn set_dst(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
+fn dst_entry(net: &IpNet) -> MatchEntry {
     let (dst, dst_mask) = halves(net);
-    with_family(
-        MatchEntry {
-            dst,
-            dst_mask,
-            ..entry
-        },
-        net,
-    )
+    MatchEntry {
+        dst,
+        dst_mask,
+        ..of_family(net)
+    }
 }
 
-/// Ties the entry to the address's family; `None` where it is tied to the other already.
-fn with_family(entry: MatchEntry, net: &IpNet) -> Option<MatchEntry> {
-    let ethertype = family(net);
-    let agrees = entry.ethertype_mask == 0 || entry.ethertype == ethertype;
-    agrees.then_some(MatchEntry {
-        ethertype,
+fn of_family(net: &IpNet) -> MatchEntry {
+    MatchEntry {
+        ethertype: family(net),
         ethertype_mask: u16::MAX,
-        ..entry
-    })
+        ..ANY
+    }
+}
+
+fn src_port_entry(ports: &PortRange) -> MatchEntry {
+    MatchEntry {
+        src_port: ports.first().into(),
+        src_port_span: span(*ports),
+        ..ANY
+    }
+}
+
+fn dst_port_entry(ports: &PortRange) -> MatchEntry {
+    MatchEntry {
+        dst_port: ports.first().into(),
+        dst_port_span: span(*ports),
+        ..ANY
+    }
 }
 
 fn family(net: &IpNet) -> u16 {
@@ -192,6 +330,7 @@ fn span(ports: PortRange) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use injector_common::wire::PacketKey;
     use proptest::prelude::*;
 
     use super::{super::reference, *};
@@ -205,11 +344,17 @@ mod tests {
             addresses in reference::any_addresses(),
             ports in reference::any_port_pair(),
             number in reference::any_number(),
+            fields in reference::any_fields(),
         ) {
-            let key = reference::packet(addresses, ports, number);
-            let entries = entries(&matching);
+            let mut predicates = Predicates::default();
+            let entries = entries(&matching, &mut predicates);
             prop_assert_eq!(entries.len(), count(&matching));
-            let found = entries.iter().any(|entry| entry.matches(&key));
+            let key = PacketKey {
+                fields,
+                ..reference::packet(addresses, ports, number)
+            };
+            let judged = predicates.judged(&key);
+            let found = entries.iter().any(|entry| entry.matches(&judged));
             prop_assert_eq!(found, reference::matches(&matching, &key, addresses));
         }
     }

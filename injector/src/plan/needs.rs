@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use injector_common::{
     abi::{
-        BOUNDS_MAX, FaultSpec, GENERATIONS, MatchEntry, RULES_MAX, SCAN_MAX, fault, features,
-        flags, model,
+        BOUNDS_MAX, FaultSpec, GENERATIONS, GROUP_LEN, GROUP_VALUES, GROUPS_MAX, MatchEntry,
+        RULES_MAX, SCAN_MAX, fault, features, flags, model,
     },
     dimension,
     wire::{ICMPV6_TYPES, ethertype},
@@ -17,7 +17,7 @@ use super::{HELD_MAX_NS, Hook, Places, Plan};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// See [`features`].
-    pub features: u32,
+    pub features: u64,
     /// Rules act on packets that leave, and on packets that arrive.
     pub hooks: [bool; 2],
     /// Rules of both directions together.
@@ -36,7 +36,7 @@ impl Needs {
         features: features::ALL,
         hooks: [true; 2],
         slots: 2 * RULES_MAX as u32,
-        rows: (dimension::COUNT * (BOUNDS_MAX + 1)) as u32,
+        rows: (dimension::COUNT * (BOUNDS_MAX + 1) + GROUPS_MAX * GROUP_VALUES) as u32,
         models: Places {
             chains: 256,
             bounds: 4096,
@@ -67,19 +67,20 @@ impl Needs {
             .iter()
             .any(|hook| entries(*hook).count() > SCAN_MAX);
         let rules = &plan.rules;
+        let of_rules = |entry| of_entry(entry, plan.predicates.fields_of(entry));
         let protected = Hook::ALL.map(|hook| plan.protected(hook)).concat();
         let protects = protected
             .iter()
-            .map(|entry| features::PROTECT | of_entry(entry));
+            .map(|entry| features::PROTECT | of_entry(entry, 0));
         Self {
             features: (rules.iter().map(|rule| of_faults(&rule.spec)))
-                .chain(Hook::ALL.into_iter().flat_map(entries).map(of_entry))
+                .chain(Hook::ALL.into_iter().flat_map(entries).map(of_rules))
                 .chain(protects)
                 .fold(if many { features::BIT_VECTORS } else { 0 }, |a, b| a | b),
             hooks: Hook::ALL.map(|hook| plan.uses(hook)),
             slots: rules.len() as u32,
             rows: Hook::ALL
-                .map(|hook| rows(entries(hook)))
+                .map(|hook| rows(entries(hook)) + plan.predicates.rows())
                 .into_iter()
                 .max()
                 .unwrap_or(0),
@@ -157,10 +158,16 @@ fn rows<'a>(entries: impl Iterator<Item = &'a MatchEntry>) -> u32 {
     (bounds.sum::<usize>() + dimension::COUNT) as u32
 }
 
-fn of_entry(entry: &MatchEntry) -> u32 {
+/// What an entry looks at that asks for these fields.
+fn of_entry(entry: &MatchEntry, fields: u64) -> u64 {
     let mut looks = (0..dimension::COUNT)
         .filter(|d| entry.restricts(*d))
-        .fold(0, |bits, d| bits | 1 << d);
+        .fold(fields, |bits, d| bits | 1 << d);
+    for group in 0..GROUPS_MAX {
+        if entry.truths_mask >> (GROUP_LEN * group) & (GROUP_VALUES as u64 - 1) != 0 {
+            looks |= features::group(group);
+        }
+    }
     if entry.protocol_mask != 0 {
         looks |= features::PROTOCOL;
     }
@@ -180,7 +187,7 @@ fn of_entry(entry: &MatchEntry) -> u32 {
         | looks_into(ethertype::IPV6, features::IPV6)
 }
 
-fn of_faults(spec: &FaultSpec) -> u32 {
+fn of_faults(spec: &FaultSpec) -> u64 {
     let can = |fault: usize| spec.chances[fault].is_possible();
     let chooses_by = |model| spec.chances.iter().any(|chance| chance.model == model);
     let is_set = |flag| spec.flags & flag != 0;

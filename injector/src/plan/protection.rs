@@ -12,7 +12,7 @@ use injector_common::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::{Hook, Plan, PlannedRule, matching};
+use super::{Hook, Plan, PlannedRule, Predicates, matching};
 use crate::{
     profile::{Match, Protocol},
     units::PortRange,
@@ -128,13 +128,17 @@ impl Connection {
         };
         let ways = &ways[..if self.loops { 2 } else { 1 }];
         let entries = |(src, dst): &(SocketAddr, SocketAddr)| {
-            matching::entries(&Match {
-                protocol: Some(Protocol::TCP),
-                src: vec![src.ip().into()],
-                dst: vec![dst.ip().into()],
-                src_port: vec![src.port().into()],
-                dst_port: vec![dst.port().into()],
-            })
+            matching::entries(
+                &Match {
+                    protocol: Some(Protocol::TCP),
+                    src: vec![src.ip().into()],
+                    dst: vec![dst.ip().into()],
+                    src_port: vec![src.port().into()],
+                    dst_port: vec![dst.port().into()],
+                    ..Match::default()
+                },
+                &mut Predicates::default(),
+            )
         };
         ways.iter().flat_map(entries).collect()
     }
@@ -153,7 +157,10 @@ fn arp() -> Vec<MatchEntry> {
         dst_port_span: 0,
         ..entry
     };
-    matching::entries(&arp).into_iter().map(portless).collect()
+    matching::entries(&arp, &mut Predicates::default())
+        .into_iter()
+        .map(portless)
+        .collect()
 }
 
 /// IPv6 neighbour discovery (RFC 4861): solicitations and advertisements of routers and neighbours, and
@@ -173,7 +180,7 @@ fn nd() -> Vec<MatchEntry> {
         dst_port_span: LAST - FIRST,
         ..entry
     };
-    let entries = matching::entries(&icmp).into_iter();
+    let entries = matching::entries(&icmp, &mut Predicates::default()).into_iter();
     entries.map(of_these_types).collect()
 }
 
@@ -189,7 +196,9 @@ fn dhcp() -> Vec<MatchEntry> {
         to(Ipv4Net::default().into(), 67, 68),
         to(Ipv6Net::default().into(), 546, 547),
     ];
-    versions.iter().flat_map(matching::entries).collect()
+    (versions.iter())
+        .flat_map(|matching| matching::entries(matching, &mut Predicates::default()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -211,7 +220,8 @@ mod tests {
 
     /// The rules that match so, of which some do nothing.
     fn plan(rules: &[(Match, bool)]) -> Plan {
-        let rules = (0..)
+        let mut predicates = Predicates::default();
+        let rules: Vec<_> = (0..)
             .zip(rules)
             .map(|(slot, (matching, does_nothing))| PlannedRule {
                 name: String::new(),
@@ -222,14 +232,16 @@ mod tests {
                     ..FaultSpec::default()
                 },
                 asked: Asked::default(),
-                entries: matching::entries(matching),
-            });
+                entries: matching::entries(matching, &mut predicates),
+            })
+            .collect();
         Plan {
             left_out: Vec::new(),
             profile: String::new(),
             phase: None,
             seed: 0,
-            rules: rules.collect(),
+            rules,
+            predicates,
             models: Models::default(),
             protection: Protection::default(),
         }
@@ -352,6 +364,8 @@ mod tests {
                 let does_something = guarded.rules.iter().filter(|rule| rule.spec.flags == 0);
                 let mut theirs = does_something.flat_map(|rule| &rule.entries);
                 let both = |rule: &MatchEntry| {
+                    // Whatever else a rule asks for, some packet may have.
+                    let rule = &MatchEntry { truths_mask: 0, ..*rule };
                     let packet = in_both(rule, &entry);
                     rule.matches(&packet) && entry.matches(&packet)
                 };

@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
-use injector_common::wire::{NO_PORT, PacketKey, ethertype};
+use injector_common::{
+    abi::features,
+    field::{self, Fields},
+    wire::{NO_PORT, PacketKey, ethertype},
+};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
 use crate::{
     profile::{Match, Protocol},
-    units::PortRange,
+    units::{Field, Mark, PortRange, Span},
 };
 
 /// Whether a rule's conditions are met, written down a second time and plainly.
@@ -31,11 +35,33 @@ pub(super) fn matches(matching: &Match, key: &PacketKey, (src, dst): (IpAddr, Ip
         ranges.is_empty()
             || u16::try_from(port).is_ok_and(|port| ranges.iter().any(|r| r.contains(port)))
     };
+    let number = |field| Some(key.fields.get(field)).filter(|number| *number != field::ABSENT);
+    let within = |spans: &[(u32, u32)], number: Option<u64>| {
+        let lies_in = |(first, last): &(u32, u32)| {
+            number.is_some_and(|n| u64::from(*first) <= n && n <= u64::from(*last))
+        };
+        spans.is_empty() || spans.iter().any(lies_in)
+    };
+    let mark = key.fields.get(field::MARK) as u32;
+    let marks = &matching.mark;
     protocol
+        && within(&bounds(&matching.ttl), number(field::TTL))
+        && within(
+            &bounds(&matching.dscp),
+            number(field::TRAFFIC_CLASS).map(|class| class >> 2),
+        )
+        && (marks.is_empty() || marks.iter().any(|m| mark & m.mask() == m.value()))
         && address(&matching.src, src)
         && address(&matching.dst, dst)
         && port(&matching.src_port, key.src_port)
         && port(&matching.dst_port, key.dst_port)
+}
+
+fn bounds<F: Field>(spans: &[Span<F>]) -> Vec<(u32, u32)> {
+    spans
+        .iter()
+        .map(|span| (span.first(), span.last()))
+        .collect()
 }
 
 /// IPv4 addresses, most from a small set, so that rules and packets meet.
@@ -83,8 +109,9 @@ prop_compose! {
         dst in prop::collection::vec(any_net(), 0..3),
         src_port in prop::collection::vec(any_ports(), 0..3),
         dst_port in prop::collection::vec(any_ports(), 0..3),
+        (ttl, dscp, mark) in (seldom(any_span()), seldom(any_span()), seldom(any_mark())),
     ) -> Match {
-        Match { protocol, src, dst, src_port, dst_port }
+        Match { protocol, src, dst, src_port, dst_port, ttl, dscp, mark }
     }
 }
 
@@ -120,5 +147,44 @@ pub(super) fn packet(
             IpAddr::V6(_) => ethertype::IPV6,
         },
         protocol,
+        ..PacketKey::default()
     }
+}
+
+/// What else a packet has.
+pub(super) fn any_fields() -> impl Strategy<Value = Fields> {
+    let present = |number: BoxedStrategy<u64>| prop_oneof![9 => number, 1 => Just(field::ABSENT)];
+    let numbers = (
+        present((0u64..256).boxed()),
+        present((0u64..256).boxed()),
+        any::<u32>().prop_map(|mark| u64::from(mark) & 0x8000_000f),
+    );
+    numbers.prop_map(|(ttl, class, mark)| {
+        let mut fields = Fields::default();
+        let numbers = [
+            (field::TTL, ttl),
+            (field::TRAFFIC_CLASS, class),
+            (field::MARK, mark),
+        ];
+        for (field, number) in numbers {
+            fields.set(features::ALL, field, number);
+        }
+        fields
+    })
+}
+
+fn any_span<F: Field + std::fmt::Debug>() -> impl Strategy<Value = Span<F>> {
+    (0..=F::MOST, 0..=F::MOST).prop_map(|(a, b)| Span::new(a.min(b), a.max(b)).unwrap())
+}
+
+fn any_mark() -> impl Strategy<Value = Mark> {
+    let bits = || any::<u32>().prop_map(|bits| bits & 0x8000_000f);
+    (bits(), bits()).prop_map(|(value, mask)| Mark::new(value & mask, mask).unwrap())
+}
+
+/// Two of them, one, or, most often, none.
+fn seldom<T: std::fmt::Debug + Clone>(
+    one: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Vec<T>> {
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..3)]
 }

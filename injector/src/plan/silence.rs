@@ -6,7 +6,7 @@ use injector_common::{
 };
 use ipnet::IpNet;
 
-use super::{Hook, Plan, PlannedRule, matching};
+use super::{Hook, Plan, PlannedRule, Predicates, matching};
 use crate::profile::Match;
 
 /// Packets whose coordinates lie between these, both included.
@@ -18,6 +18,8 @@ impl Plan {
     pub fn silences(&self, hook: Hook, everybody: IpNet) -> bool {
         let rules: Vec<_> = (self.on(hook))
             .flat_map(|rule| rule.entries.iter().map(|entry| (entry, drops_all(rule))))
+            // What asks for more than dimensions cannot be counted on.
+            .filter(|(entry, drops)| !drops || entry.truths_mask == 0)
             .collect();
         survivors(version(everybody), &rules).is_none()
     }
@@ -25,11 +27,14 @@ impl Plan {
 
 /// Every packet of a version of IP.
 fn version(everybody: IpNet) -> Space {
-    let packets = matching::entries(&Match {
-        src: vec![everybody],
-        dst: vec![everybody],
-        ..Match::default()
-    });
+    let packets = matching::entries(
+        &Match {
+            src: vec![everybody],
+            dst: vec![everybody],
+            ..Match::default()
+        },
+        &mut Predicates::default(),
+    );
     let all = [(0, u64::MAX); dimension::COUNT];
     common(&all, &packets[0]).unwrap_or(all)
 }
@@ -178,7 +183,7 @@ phases:
             rules in vec((prop_oneof![4 => any_part(), 1 => reference::any_match()], 0u8..8), 0..8),
             packets in vec((reference::any_addresses(), reference::any_port_pair(), reference::any_number()), 100),
         ) {
-            let entries: Vec<_> = rules.iter().map(|(matching, _)| matching::entries(matching)).collect();
+            let entries: Vec<_> = rules.iter().map(|(matching, _)| matching::entries(&plain(matching), &mut Predicates::default())).collect();
             let kinds = rules.iter().map(|(_, kind)| *kind != 0);
             let rules: Vec<_> = (entries.iter().zip(kinds))
                 .flat_map(|(entries, drops)| entries.iter().map(move |entry| (entry, drops)))
@@ -186,7 +191,7 @@ phases:
             let is_dropped = |packet: &PacketKey| {
                 rules.iter().find(|(entry, _)| entry.matches(packet)).is_some_and(|(_, drops)| *drops)
             };
-            let v4 = matching::entries(&Match { src: vec![everybody()[0]], ..Match::default() })[0];
+            let v4 = matching::entries(&Match { src: vec![everybody()[0]], ..Match::default() }, &mut Predicates::default())[0];
             match survivors(version(everybody()[0]), &rules) {
                 Some(space) => {
                     let corners = [|side: (u64, u64)| side.0, |side: (u64, u64)| side.1];
@@ -205,6 +210,18 @@ phases:
         }
     }
 
+    /// Without conditions that are no dimensions.
+    fn plain(matching: &Match) -> Match {
+        Match {
+            protocol: matching.protocol,
+            src: matching.src.clone(),
+            dst: matching.dst.clone(),
+            src_port: matching.src_port.clone(),
+            dst_port: matching.dst_port.clone(),
+            ..Match::default()
+        }
+    }
+
     fn packet(
         [src_high, src, dst_high, dst, src_port, dst_port, kind]: [u64; dimension::COUNT],
     ) -> PacketKey {
@@ -218,6 +235,7 @@ phases:
             dst_port: dst_port.min(u64::from(u32::MAX)) as u32,
             ethertype: (kind >> 16) as u16,
             protocol: kind as u16,
+            ..PacketKey::default()
         }
     }
 }

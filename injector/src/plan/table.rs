@@ -4,14 +4,14 @@ use std::{array, collections::HashMap, ops::RangeInclusive};
 
 use injector_common::{
     abi::{
-        BOUNDS_MAX, Dimension, Dimensions, ENTRIES_MAX, MatchEntry, PROTECTED_MAX, ROW_WORDS, Row,
-        RuleTable, SCAN_MAX,
+        BOUNDS_MAX, Dimension, Dimensions, ENTRIES_MAX, GROUP_LEN, GROUP_VALUES, MatchEntry,
+        PROTECTED_MAX, ROW_WORDS, Row, RuleTable, SCAN_MAX,
     },
     classify::{self, BitVectors},
     wire::PacketKey,
 };
 
-use super::PlannedRule;
+use super::{PlannedRule, Predicates};
 
 /// A rule table with what belongs to it.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ impl Table {
     /// `first_slot`.
     pub(super) fn new<'a>(
         protected: &[MatchEntry],
+        predicates: &Predicates,
         rules: impl Iterator<Item = &'a PlannedRule>,
         first_slot: u32,
     ) -> Self {
@@ -34,6 +35,7 @@ impl Table {
             len: 0,
             protected_len: protected.len() as u32,
             protected: [MatchEntry::default(); PROTECTED_MAX],
+            predicates: predicates.record(),
             entries: [MatchEntry::default(); SCAN_MAX],
             slots: [0; ENTRIES_MAX],
         });
@@ -58,10 +60,13 @@ impl Table {
 
     /// The slot of the first rule that matches, found as the kernel side finds it; `None` also where the
     /// packet is protected.
-    pub fn find(&self, features: u32, key: &PacketKey) -> Option<u32> {
+    pub fn find(&self, features: u64, key: &PacketKey) -> Option<u32> {
         if self.rules.protects(key) {
             return None;
         }
+        let mut key = *key;
+        key.truths = self.rules.predicates.truths(features, &mut key);
+        let key = &key;
         let entry = match &self.vectors {
             Some(vectors) => classify::search(vectors, features, key),
             None => self.rules.scan(key),
@@ -92,9 +97,10 @@ impl BitVectors for Vectors {
 impl Vectors {
     fn new(entries: &[MatchEntry]) -> Self {
         let mut rows = Rows::default();
-        let dimensions = array::from_fn(|dimension| cut(entries, dimension, &mut rows));
+        let places = array::from_fn(|dimension| cut(entries, dimension, &mut rows));
+        let truths = array::from_fn(|group| allowing(entries, group, &mut rows));
         Self {
-            dimensions: Box::new(Dimensions(dimensions)),
+            dimensions: Box::new(Dimensions { places, truths }),
             rows: rows.rows,
         }
     }
@@ -102,10 +108,10 @@ impl Vectors {
     /// The same, with rows counted from `first_row`.
     #[must_use]
     pub fn moved(mut self, first_row: u32) -> Self {
-        for dimension in &mut self.dimensions.0 {
-            for row in &mut dimension.rows {
-                *row += first_row;
-            }
+        let Dimensions { places, truths } = self.dimensions.as_mut();
+        let rows = places.iter_mut().flat_map(|dimension| &mut dimension.rows);
+        for row in rows.chain(truths.iter_mut().flatten()) {
+            *row += first_row;
         }
         self
     }
@@ -147,6 +153,31 @@ fn cut(entries: &[MatchEntry], dimension: usize, rows: &mut Rows) -> Dimension {
     cut
 }
 
+/// The rows of a group of predicates: for each way in which these can be so or not, the entries that allow it.
+fn allowing(entries: &[MatchEntry], group: usize, rows: &mut Rows) -> [u32; GROUP_VALUES] {
+    let shift = GROUP_LEN * group;
+    let looked_at = (entries.iter()).fold(0, |bits, entry| bits | entry.truths_mask >> shift);
+    let mut numbers = [0; GROUP_VALUES];
+    for value in 0..GROUP_VALUES {
+        let seen = value & looked_at as usize;
+        if seen != value {
+            numbers[value] = numbers[seen];
+            continue;
+        }
+        let allows = |entry: &MatchEntry| {
+            (entry.truths >> shift ^ value as u64) & entry.truths_mask >> shift & LAST_VALUE == 0
+        };
+        let mut row = Row::default();
+        for (i, _) in (entries.iter().enumerate()).filter(|(_, entry)| allows(entry)) {
+            toggle(&mut row, i);
+        }
+        numbers[value] = rows.number(row);
+    }
+    numbers
+}
+
+const LAST_VALUE: u64 = GROUP_VALUES as u64 - 1;
+
 fn toggle(row: &mut Row, entry: usize) {
     row.words[entry / 64] ^= 1 << (entry % 64);
     let is_used = u64::from(row.words[entry / 64] != 0);
@@ -173,7 +204,10 @@ const _: () = assert!(ROW_WORDS * 64 == ENTRIES_MAX);
 
 #[cfg(test)]
 mod tests {
-    use injector_common::{abi::features, dimension};
+    use injector_common::{
+        abi::{GROUPS_MAX, PREDICATES_MAX, features},
+        dimension,
+    };
     use proptest::{collection::vec, prelude::*};
 
     use super::{
@@ -183,19 +217,26 @@ mod tests {
     use crate::profile::Match;
 
     /// The entries of all rules, and the rule of each.
-    fn entries(rules: &[Match]) -> (Vec<MatchEntry>, Vec<usize>) {
+    fn entries(rules: &[Match], predicates: &mut Predicates) -> (Vec<MatchEntry>, Vec<usize>) {
         let each = rules.iter().enumerate().flat_map(|(rule, matching)| {
-            let entries = matching::entries(matching);
+            let entries = matching::entries(matching, predicates);
             entries.into_iter().map(move |entry| (entry, rule))
         });
         each.take(ENTRIES_MAX).unzip()
     }
 
-    fn used(entries: &[MatchEntry]) -> u32 {
+    fn used(entries: &[MatchEntry]) -> u64 {
         let restricted = |d: &usize| entries.iter().any(|entry| entry.restricts(*d));
-        (0..dimension::COUNT)
-            .filter(restricted)
-            .fold(0, |bits, d| bits | 1 << d)
+        let asks = |group: &usize| {
+            let bits = entries.iter().map(|entry| entry.truths_mask);
+            bits.fold(0, |all, bits| all | bits) >> (GROUP_LEN * group) & LAST_VALUE != 0
+        };
+        let dimensions = (0..dimension::COUNT).filter(restricted);
+        let groups = (0..GROUPS_MAX).filter(asks).map(features::group);
+        dimensions
+            .map(|d| 1 << d)
+            .chain(groups)
+            .fold(0, |bits, bit| bits | bit)
     }
 
     proptest! {
@@ -211,8 +252,11 @@ mod tests {
             addresses in vec(reference::any_addresses(), 20),
             ports in vec(reference::any_port_pair(), 10),
             numbers in vec(reference::any_number(), 5),
+            fields in vec(reference::any_fields(), 97),
         ) {
-            let (entries, rule_of) = entries(&rules);
+            let mut predicates = Predicates::default();
+            let (entries, rule_of) = entries(&rules, &mut predicates);
+            prop_assume!(predicates.len() <= PREDICATES_MAX);
             // Conditions that contradict each other make no entry.
             prop_assume!(!entries.is_empty());
             let vectors = Vectors::new(&entries);
@@ -221,14 +265,16 @@ mod tests {
                 .iter()
                 .flat_map(|a| ports.iter().map(move |p| (*a, *p)))
                 .flat_map(|(a, p)| numbers.iter().map(move |n| (a, reference::packet(a, p, *n))));
-            for (addresses, key) in packets {
+            for (i, (addresses, key)) in packets.enumerate() {
+                let key = PacketKey { fields: fields[i % fields.len()], ..key };
+                let judged = predicates.judged(&key);
                 let rule = |entry: Option<usize>| entry.map(|entry| rule_of[entry]);
                 let expected = rules
                     .iter()
                     .position(|rule| reference::matches(rule, &key, addresses));
-                let scanned = entries.iter().position(|entry| entry.matches(&key));
+                let scanned = entries.iter().position(|entry| entry.matches(&judged));
                 prop_assert_eq!(rule(scanned), expected);
-                prop_assert_eq!(rule(classify::search(&vectors, used, &key)), expected);
+                prop_assert_eq!(rule(classify::search(&vectors, used, &judged)), expected);
             }
         }
     }

@@ -208,6 +208,9 @@ fn matching(raw: RawMatch) -> Match {
         dst: raw.dst.0.into_iter().map(Network::net).collect(),
         src_port: raw.src_port.0,
         dst_port: raw.dst_port.0,
+        ttl: raw.ttl.0,
+        dscp: raw.dscp.0,
+        mark: raw.mark.0,
     }
 }
 

@@ -12,7 +12,7 @@ use super::shape::{HasRules, OneOrMany, Phases, Rules, ShortOr};
 use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
 use super::{Direction, Expectation, Protocol, Repeat};
-use crate::units::{DurationNs, Network, PortRange};
+use crate::units::{Dscp, DurationNs, Mark, Network, PortRange, Span, Ttl};
 
 pub(super) use self::chance::RawChance;
 #[cfg(test)]
@@ -146,7 +146,9 @@ impl Vocabulary for RawRule {
     const WHAT: &'static str = "a rule";
     const ELSEWHERE: &'static [Elsewhere] = &[
         (
-            &["protocol", "src", "dst", "src_port", "dst_port"],
+            &[
+                "protocol", "src", "dst", "src_port", "dst_port", "ttl", "dscp", "mark",
+            ],
             "under `match`",
         ),
         (
@@ -190,6 +192,15 @@ pub(super) struct RawMatch {
     /// Destination ports of TCP, UDP or SCTP: one, a range, or a list.
     #[serde(default)]
     pub dst_port: OneOrMany<PortRange>,
+    /// Time to live, or hop limit: one, a range, or a list.
+    #[serde(default)]
+    pub ttl: OneOrMany<Span<Ttl>>,
+    /// Differentiated services code point: one by name or number, a range, or a list.
+    #[serde(default)]
+    pub dscp: OneOrMany<Span<Dscp>>,
+    /// Mark that the packet has in this kernel: one, maybe with a mask, or a list.
+    #[serde(default)]
+    pub mark: OneOrMany<Mark>,
 }
 
 impl Vocabulary for RawMatch {

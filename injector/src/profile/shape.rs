@@ -9,7 +9,7 @@ use super::Expectation;
 use super::issue::Issue;
 use super::strict::{Table, Vocabulary, table};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
-use crate::units::{Network, PacketRange, PortRange};
+use crate::units::{Field, Mark, Network, PacketRange, PortRange, Span};
 
 /// Most rules in a profile, those of all its phases together.
 pub const RULES_MAX: usize = 1024;
@@ -60,6 +60,14 @@ pub(crate) trait Entry: Scalar {
 }
 
 impl Entry for Network {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl<F: Field> Entry for Span<F> {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for Mark {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
 }
 

@@ -103,6 +103,7 @@ fn find(plan: &Plan, hook: Hook, src_port: u16, dst_port: u16) -> Option<&Planne
         dst_port: dst_port.into(),
         ethertype: IPV4,
         protocol: UDP,
+        ..PacketKey::default()
     };
     let slot = plan.table(hook, 0).find(Needs::of([plan]).features, &key)?;
     plan.rules.iter().find(|rule| rule.slot == slot)

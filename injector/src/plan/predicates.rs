@@ -1,0 +1,65 @@
+//! What rules ask of a packet beside its dimensions.
+
+use injector_common::{
+    abi::{self, GROUP_LEN, GROUPS_MAX, MatchEntry, PREDICATES_MAX, Predicate, features},
+    wire::PacketKey,
+};
+
+/// The distinct predicates of a plan. Each is a bit of a packet's truths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Predicates(Vec<Predicate>);
+
+impl Predicates {
+    /// How many there are; more than [`PREDICATES_MAX`] cannot be.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The fields that an entry asks for, as [`features`].
+    pub(super) fn fields_of(&self, entry: &MatchEntry) -> u64 {
+        let all = self.0.iter().take(PREDICATES_MAX).enumerate();
+        let asked = all.filter(|(number, _)| entry.truths_mask >> number & 1 != 0);
+        asked.fold(0, |bits, (_, predicate)| {
+            bits | features::field(predicate.field as usize)
+        })
+    }
+
+    /// At most how many rows they take in bit vectors: one for each way in which those of a group can be so or not.
+    pub(super) fn rows(&self) -> u32 {
+        let groups = self.0.chunks(GROUP_LEN).take(GROUPS_MAX);
+        // An unused group has one, too.
+        groups.map(|group| 1 << group.len()).sum::<u32>() + GROUPS_MAX as u32
+    }
+
+    /// The bit of a predicate; 0 where there is none left.
+    pub(super) fn bit(&mut self, predicate: Predicate) -> u64 {
+        let known = self.0.iter().position(|known| *known == predicate);
+        let number = known.unwrap_or_else(|| {
+            self.0.push(predicate);
+            self.0.len() - 1
+        });
+        1_u64.checked_shl(number as u32).unwrap_or(0)
+    }
+
+    /// The same packet, of which it is known what of these is so.
+    pub fn judged(&self, key: &PacketKey) -> PacketKey {
+        let mut key = *key;
+        key.truths = self.record().truths(features::ALL, &mut key);
+        key
+    }
+
+    /// As the kernel side has them.
+    pub(super) fn record(&self) -> abi::Predicates {
+        let mut record = abi::Predicates::NONE;
+        record.len = self.0.len().min(PREDICATES_MAX) as u32;
+        for (place, predicate) in record.list.iter_mut().zip(&self.0) {
+            *place = *predicate;
+        }
+        record
+    }
+}
