@@ -9,6 +9,7 @@ mod counters;
 mod distribution;
 pub mod features;
 mod histogram;
+mod owner;
 mod packet;
 mod predicate;
 mod rule;
@@ -20,6 +21,7 @@ pub use chance::{Block, Chain, ChainState, Chance, fault, model};
 pub use counters::{PathCounters, RuleCounters};
 pub use distribution::Distribution;
 pub use histogram::Histogram;
+pub use owner::{CGROUP_LEVELS_MAX, OWNER_KEYS_MAX, OWNERS_MAX, OwnerKey, owner_kind};
 pub use packet::{Context, RETURN_MAGIC, RuleId, Split};
 pub use predicate::{GROUP_LEN, GROUP_VALUES, GROUPS_MAX, PREDICATES_MAX, Predicate, Predicates};
 pub use rule::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable};
@@ -109,6 +111,10 @@ pub mod maps {
     pub const TRACE_STATE: &str = "TRACE_STATE";
     /// A ring of [`Told`](super::Told).
     pub const HITS: &str = "HITS";
+    /// `SkStorage<u64>`: the owners of each socket that has some that rules look for.
+    pub const LABELS: &str = "LABELS";
+    /// `HashMap<OwnerKey, u64>`: who they are.
+    pub const OWNER_KEYS: &str = "OWNER_KEYS";
     /// `Array<Split>`: a ring of [`globals::SPLITS_MASK`](super::globals::SPLITS_MASK) + 1 elements
     /// for each processor.
     pub const SPLITS: &str = "SPLITS";
@@ -129,6 +135,8 @@ pub mod programs {
     pub const HOLD: &str = "injector_hold";
     /// Puts packets back where they were lifted.
     pub const RETURN: &str = "injector_return";
+    /// Notes who opens a socket.
+    pub const SOCKET: &str = "injector_socket";
     /// Decides rules that only drop, before the kernel allocates a socket buffer.
     pub const XDP: &str = "injector_xdp";
 }

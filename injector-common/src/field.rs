@@ -15,8 +15,10 @@ pub const TTL: usize = dimension::COUNT;
 pub const TRAFFIC_CLASS: usize = dimension::COUNT + 1;
 /// The mark that the packet has in this kernel.
 pub const MARK: usize = dimension::COUNT + 2;
+/// Whose socket it is: a bit for each owner that rules look for (see [`OWNERS_MAX`](crate::abi::OWNERS_MAX)).
+pub const OWNER: usize = dimension::COUNT + 3;
 /// How many there are. Field i is bit `features::FIELDS_SHIFT + i` of [`features`].
-pub const COUNT: usize = dimension::COUNT + 3;
+pub const COUNT: usize = dimension::COUNT + 4;
 
 /// Room for all of them, and any index below a power of two.
 const LEN: usize = 32;

@@ -162,6 +162,12 @@ impl Address {
         Self([0, 0, u32::from_be(0xffff), word])
     }
 
+    /// The words as they lie in memory; an IPv4 address is the last.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 4] {
+        self.0
+    }
+
     /// The same bytes in two words.
     #[inline(always)]
     pub const fn halves(self) -> [u64; 2] {

@@ -18,13 +18,13 @@ const NO_SLOT: u32 = u32::MAX;
 /// Stands for "protected from every rule". No element of a map has this number.
 pub const PROTECTED: u32 = u32::MAX - 2;
 
-/// The slot of the first rule of the direction that matches, or [`PROTECTED`]. `complete` adds to the key what
+/// The slot of the first rule of a table that matches, or [`PROTECTED`]. `complete` adds to the key what
 /// the frame does not tell.
 #[inline(always)]
 pub fn find_rule(
     frame: &Frame,
     raw_ip: bool,
-    direction: u32,
+    table: u32,
     complete: impl FnOnce(&mut PacketKey),
 ) -> Result<Option<u32>, Unparseable> {
     let Some(key) = KEY.get_ptr_mut(0) else {
@@ -34,18 +34,31 @@ pub fn find_rule(
     let key = unsafe { &mut *key };
     wire::parse(frame, raw_ip, globals::features(), key)?;
     complete(key);
-    let slot = find_slot(direction);
+    let slot = find_slot(table);
     Ok(if slot == NO_SLOT { None } else { Some(slot) })
 }
 
-/// Looks the key up in the direction's table of the generation that is in force.
+/// The rules of a direction that are in force: to be asked once for each packet.
+#[inline(always)]
+pub fn table(direction: u32) -> u32 {
+    abi::table(generation(), direction)
+}
+
+/// Whether some rule of a table looks for the owner of a packet's socket.
+#[inline(always)]
+pub fn asks_owner(table: u32) -> bool {
+    RULES
+        .get(table)
+        .is_some_and(|rules| rules.predicates.ask_owner != 0)
+}
+
+/// Looks the key up in a table.
 ///
 /// A global function, which the verifier checks once and for itself (Linux 5.6). Inlined, it would
 /// be walked again for each of the ways through the parser.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_slot(direction: u32) -> u32 {
-    let table = abi::table(generation(), direction);
+extern "C" fn find_slot(table: u32) -> u32 {
     let (Some(key), Some(rules)) = (KEY.get(0), RULES.get(table)) else {
         return NO_SLOT;
     };

@@ -17,6 +17,7 @@ use crate::{
     foresee::{self, AT_FIRST, AT_LAST, Rule},
     globals,
     maps::FAULTS,
+    owner,
     record::{self, Ahead, Lease, Taken},
     skb::{PASS, Skb},
     trace,
@@ -149,11 +150,12 @@ fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
 /// of the many ways through the parser.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, table: u32) -> u32 {
+extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, direction: u32) -> u32 {
     let skb = Skb::from(ctx);
+    let table = classify::table(direction);
     let find = || {
         classify::find_rule(&skb.linear(), globals::raw_ip(), table, |key| {
-            complete(skb, key)
+            complete(skb, key, direction, table)
         })
     };
     let mut found = find();
@@ -170,8 +172,15 @@ extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, table: u32) -> u32 {
 
 /// What a packet's frame does not tell.
 #[inline(always)]
-fn complete(skb: Skb, key: &mut PacketKey) {
+fn complete(skb: Skb, key: &mut PacketKey, direction: u32, table: u32) {
     let features = globals::features();
+    if features & features::field(field::OWNER) != 0 && classify::asks_owner(table) {
+        let label = owner::label_of_packet(skb.context(), direction);
+        if label == field::ABSENT {
+            record::path(|counters| counters.unowned += 1);
+        }
+        key.fields.set(features, field::OWNER, label);
+    }
     if features & features::field(field::MARK) != 0 {
         key.fields.set(features, field::MARK, skb.mark().into());
     }

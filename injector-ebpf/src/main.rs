@@ -16,6 +16,7 @@ mod frame;
 mod globals;
 mod hold;
 mod maps;
+mod owner;
 mod put_back;
 mod record;
 mod skb;
@@ -25,8 +26,8 @@ mod verifier;
 mod xdp;
 
 use aya_ebpf::{
-    macros::{classifier, xdp},
-    programs::{TcContext, XdpContext},
+    macros::{cgroup_sock, classifier, xdp},
+    programs::{SockContext, TcContext, XdpContext},
 };
 
 use injector_common::abi::{EGRESS, INGRESS};
@@ -68,6 +69,12 @@ pub fn injector_return(ctx: TcContext) -> i32 {
 #[xdp]
 pub fn injector_xdp(ctx: XdpContext) -> u32 {
     xdp::run(&ctx)
+}
+
+/// Whatever socket is opened: notes who does it.
+#[cgroup_sock(sock_create)]
+pub fn injector_socket(ctx: SockContext) -> i32 {
+    owner::label(&ctx)
 }
 
 /// GPL-compatible, as helpers such as `bpf_ktime_get_ns` demand.

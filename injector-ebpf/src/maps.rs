@@ -1,15 +1,16 @@
 //! Every map. Userspace sizes those that depend on the rules to the profile.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use injector_common::{
     abi::{
-        Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, PathCounters, Point, Row,
-        RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX, Told, TraceFilter,
-        TraceState,
+        Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, OWNER_KEYS_MAX, OwnerKey,
+        PathCounters, Point, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX,
+        Told, TraceFilter, TraceState,
     },
     fate::Levels,
     pace::Passage,
@@ -116,6 +117,11 @@ pub static HITS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
 /// Where a hit lies until it is in the ring.
 #[map]
 pub static TOLD: PerCpuArray<Told> = PerCpuArray::with_max_entries(1, 0);
+
+/// Who owns sockets that rules look for.
+#[map]
+pub static OWNER_KEYS: HashMap<OwnerKey, u64> =
+    HashMap::with_max_entries(OWNER_KEYS_MAX, BPF_F_NO_PREALLOC);
 
 /// What the loader says to all programs: the end of its lease, whether the faults have ended, and when
 /// each generation came into force.

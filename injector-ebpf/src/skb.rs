@@ -4,6 +4,7 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{
         __sk_buff, BPF_CSUM_LEVEL_RESET, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_RECOMPUTE_CSUM,
+        bpf_sock,
     },
     helpers,
     programs::TcContext,
@@ -80,6 +81,13 @@ impl Skb {
     field!(mark, mark: u32);
     field!(priority, set_priority, priority: u32);
     field!(tstamp, set_tstamp, tstamp: u64);
+
+    /// The socket that sends the packet; null where it has none any more.
+    #[inline(always)]
+    pub fn socket(self) -> *mut bpf_sock {
+        // SAFETY: as for the fields.
+        unsafe { (&raw const (*self.0).__bindgen_anon_2.sk).read_volatile() }
+    }
 
     /// A word of the control buffer.
     #[inline(always)]

@@ -17,6 +17,7 @@ pub mod namespaces;
 pub mod netlink;
 pub mod netns;
 pub mod object;
+pub mod owners;
 pub mod pair;
 pub mod private_path;
 pub mod probe;

@@ -106,13 +106,17 @@ impl From<datapath::Error> for Failure {
     fn from(error: datapath::Error) -> Self {
         use datapath::Error;
         let code = match &error {
-            Error::NoDevice { .. } | Error::NoNetns { .. } => Code::Conflict,
+            Error::NoDevice { .. } | Error::NoNetns { .. } | Error::NoOwner { .. } => {
+                Code::Conflict
+            }
             Error::Busy { .. }
             | Error::Traced { .. }
             | Error::ForeignXdp { .. }
             | Error::UnknownRecord { .. }
             | Error::Unprepared { .. } => Code::Conflict,
             Error::UnsupportedLink { .. }
+            | Error::TooManyOwners
+            | Error::NoCgroups
             | Error::NotPermitted { .. }
             | Error::LentPrivileges
             | Error::NoFq => Code::Unsupported,

@@ -46,7 +46,7 @@ pub(crate) mod yaml;
 
 use ipnet::IpNet;
 
-use crate::units::{Dscp, Mark, PortRange, Span, Ttl};
+use crate::units::{Dscp, Mark, Owner, PortRange, Span, Ttl};
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
@@ -179,6 +179,8 @@ pub struct Match {
     pub dscp: Vec<Span<Dscp>>,
     /// The mark is one of these.
     pub mark: Vec<Mark>,
+    /// One of each of these owns its socket; every list has some.
+    pub owners: Vec<Vec<Owner>>,
 }
 
 /// A protocol, at whichever layer it lives.

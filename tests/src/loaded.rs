@@ -5,7 +5,10 @@ use aya::{
     maps::{Array, MapData},
 };
 use injector::{
-    datapath::object::{self, Specialisation},
+    datapath::{
+        object::{self, Specialisation},
+        owners::Owners,
+    },
     plan::{Needs, Plan},
     profile,
 };
@@ -30,7 +33,8 @@ pub fn load(text: &str, seed: u64, xdp: XdpMode) -> Result<(Plan, Ebpf), String>
         frame_len_max: 1522,
         needs: Needs::of([&plan]),
     };
-    let mut ebpf = object::load(&plan, special).map_err(|error| error.to_string())?;
+    let mut ebpf =
+        object::load(&plan, &Owners::default(), special).map_err(|error| error.to_string())?;
     let control = ebpf.map_mut(maps::CONTROL).ok_or("no map for the lease")?;
     let mut control: Array<&mut MapData, u64> =
         Array::try_from(control).map_err(|error| error.to_string())?;

@@ -72,6 +72,8 @@ counters! {
         pub stray: u64,
         /// Lifted with a stamp of another clock than fq's, which was taken off.
         pub unstamped: u64,
+        /// Looked for the owner of their socket, and found no socket on this machine.
+        pub unowned: u64,
     }
 }
-record!(PathCounters, size: 48, align: 8);
+record!(PathCounters, size: 56, align: 8);

@@ -95,8 +95,8 @@ const GROUPS_SHIFT: usize = u64::BITS as usize - GROUPS_MAX;
 /// Something that only a parsed frame tells.
 pub const PARSED: u64 = DIMENSIONS | FIELDS & !field(field::MARK);
 
-/// What XDP sees as the tc hook does: not marks.
-pub const SEEN_BY_XDP: u64 = !field(field::MARK);
+/// What XDP sees as the tc hook does: neither marks nor sockets.
+pub const SEEN_BY_XDP: u64 = !(field(field::MARK) | field(field::OWNER));
 
 /// Some predicate is about this field.
 #[inline(always)]

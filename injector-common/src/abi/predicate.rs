@@ -34,8 +34,8 @@ record!(Predicate, size: 32, align: 8);
 pub struct Predicates {
     /// How many there are.
     pub len: u32,
-    /// Keeps the size a multiple of 8.
-    pub reserved: u32,
+    /// Whether some are about whose socket it is: 0 or 1.
+    pub ask_owner: u32,
     /// Those. Whether one is so is the bit of its number in [`PacketKey::truths`](crate::wire::PacketKey::truths).
     pub list: [Predicate; PREDICATES_MAX],
 }
@@ -45,7 +45,7 @@ impl Predicates {
     /// None at all.
     pub const NONE: Self = Self {
         len: 0,
-        reserved: 0,
+        ask_owner: 0,
         list: [Predicate {
             field: 0,
             reserved: 0,

@@ -76,6 +76,25 @@ pub enum Error {
         /// Its format.
         schema: String,
     },
+    /// Nobody of that name.
+    #[error("no {what} `{name}` on this machine")]
+    NoOwner {
+        /// What was looked for.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Rules look for more owners than there are bits.
+    #[error(
+        "this run has looked for {} different processes, groups and users, and can tell no more apart",
+        injector_common::abi::OWNERS_MAX
+    )]
+    TooManyOwners,
+    /// Control groups are not there, or only those of version 1.
+    #[error(
+        "control groups (version 2), by which the owners of sockets are known, are not mounted here"
+    )]
+    NoCgroups,
     /// The namespace does not exist.
     #[error("no network namespace {netns}")]
     NoNetns {
@@ -187,6 +206,14 @@ impl Error {
                 Some("clear it with the injector that wrote it, or a newer one".into())
             }
             Self::Unprepared { .. } => Some("end the run, and start it with this profile".into()),
+            Self::NoOwner { what: "user", .. } => Some("list them with `getent passwd`".into()),
+            Self::NoOwner { .. } => Some("list them with `systemd-cgls`; it has to be there first".into()),
+            Self::TooManyOwners => Some("end the run, and start it anew".into()),
+            Self::NoCgroups => Some(
+                "mount them: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`; `ip netns exec` hides them, \
+                 `injector --netns` does not"
+                    .into(),
+            ),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),
             Self::ForeignXdp { device, .. } => Some(format!(
                 "see it with `bpftool net show dev {device}`; `--xdp off` decides at the tc hook \

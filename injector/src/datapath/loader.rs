@@ -44,6 +44,7 @@ fn load_program(name: &str, program: &mut Program) -> Result<()> {
     let loaded = match program {
         Program::SchedClassifier(program) => program.load(),
         Program::Xdp(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     loaded.map_err(|error| Error::ebpf(format!("load {name}"), &error))

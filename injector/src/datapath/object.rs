@@ -9,7 +9,9 @@ use aya::{
 };
 use injector_common::abi::{self, EPOCHS, RuleState, XdpMode, features, globals, maps, programs};
 
-use super::{Error, Result, control::Control, counters::Counters, loader, trace::TraceIds};
+use super::{
+    Error, Result, control::Control, counters::Counters, loader, owners::Owners, trace::TraceIds,
+};
 use crate::plan::{Hook, Models, Needs, Plan, Table};
 
 /// Built by `build.rs` from `injector-ebpf`.
@@ -42,7 +44,7 @@ pub struct Specialisation {
 
 /// Creates the maps, fills them, and loads the programs that are needed. All of them at once: maps
 /// can be taken out of the object only when no program is still to be tied to them.
-pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
+pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebpf> {
     let needs = &special.needs;
     // One more is being written.
     let ring = (special.splits_max + 1).next_power_of_two();
@@ -69,7 +71,7 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
-    fill(&mut ebpf, plan, needs, 0)?;
+    fill(&mut ebpf, plan, owners, needs, 0)?;
     let mut names = vec![programs::HOLD, programs::RETURN];
     names.extend(
         Hook::ALL
@@ -79,6 +81,9 @@ pub fn load(plan: &Plan, special: Specialisation) -> Result<Ebpf> {
     );
     if needs.splits() {
         names.push(programs::DECIDE);
+    }
+    if needs.looks_for_owners() {
+        names.push(programs::SOCKET);
     }
     if special.xdp != XdpMode::Off {
         names.push(programs::XDP);
@@ -154,11 +159,19 @@ pub(super) fn load_smallest() -> Result<Ebpf> {
 }
 
 /// Writes the rules of a generation that is not in force.
-pub(super) fn fill(ebpf: &mut Ebpf, plan: &Plan, needs: &Needs, generation: u32) -> Result<()> {
+pub(super) fn fill(
+    ebpf: &mut Ebpf,
+    plan: &Plan,
+    owners: &Owners,
+    needs: &Needs,
+    generation: u32,
+) -> Result<()> {
     let slots = needs.slots_of(plan, generation);
     for hook in Hook::ALL {
         let number = abi::table(generation, hook.direction());
-        fill_table(ebpf, plan.table(hook, slots.start), number, needs.rows)?;
+        let mut table = plan.table(hook, slots.start);
+        owners.name_in(&mut table.rules.predicates, plan.predicates.owners());
+        fill_table(ebpf, table, number, needs.rows)?;
     }
     let places = needs.models_of(generation);
     let Models {
@@ -297,7 +310,7 @@ fn share(ebpf: &Ebpf, name: &str) -> Result<MapData> {
     MapData::from_fd(fd).map_err(|error| Error::ebpf(format!("open the map {name}"), &error))
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name).ok_or_else(|| missing("map", name))
 }
 

@@ -13,6 +13,7 @@ use super::{
     Error, Result,
     netlink::{FqOptions, Link, Netlink},
     object::{self, Specialisation},
+    owners::Owners,
 };
 use crate::{
     plan::{Needs, Plan},
@@ -100,7 +101,7 @@ pub fn programs() -> Result<()> {
             ..Needs::of([&plan])
         },
     };
-    object::load(&plan, special).map(|_| ())
+    object::load(&plan, &Owners::default(), special).map(|_| ())
 }
 
 /// Runs `work` in a namespace of its own, which ends with it.

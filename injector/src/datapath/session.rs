@@ -20,6 +20,7 @@ use super::{
     namespaces::{self, Namespaces},
     netlink::Netlink,
     netns::NetnsId,
+    owners::{Labeller, Owners},
     pair::Pair,
     target::{Identity, Target},
     undo::Undo,
@@ -87,6 +88,9 @@ pub struct Session {
     /// What the rules before those in force have counted.
     past: Past,
     control: Control,
+    owners: Owners,
+    /// Where rules may ask for owners.
+    labeller: Option<Labeller>,
     lapse: Lapse,
     counters: Counters,
     journal: Option<Journal>,
@@ -184,6 +188,20 @@ impl Session {
     /// Renews the lease; to be called every [`renewal`](Self::renewal).
     pub fn renew(&mut self) -> Result<()> {
         self.control.renew(self.lapse)
+    }
+
+    /// Whether rules ask for the owners of sockets.
+    pub fn asks_for_owners(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
+    /// Looks for owners that have come since, and for those that have become something else: to be called often,
+    /// because what the program on sockets cannot tell goes unnoticed until then.
+    pub fn look_for_owners(&mut self) -> Result<()> {
+        match &mut self.labeller {
+            Some(labeller) => labeller.refresh(&self.owners),
+            None => Ok(()),
+        }
     }
 
     /// Lets the programs end the faults in `left` from now, whatever becomes of this process; `None` where

@@ -184,6 +184,7 @@ fn about_the_path(registry: &mut Registry, status: &Status<'_>) {
         ("unparseable", totals.path.unparseable),
         ("lapsed", totals.path.lapsed),
         ("unstamped", totals.path.unstamped),
+        ("unowned", totals.path.unowned),
         ("failed_open", sum(|rule| rule.failed_open)),
         ("lost", sum(|rule| rule.lost)),
     ] {

@@ -37,6 +37,8 @@ pub struct Path {
     /// Lifted with a stamp of another clock, such as the time when a packet that is forwarded was received;
     /// it was taken off, because fq would have dropped the packet for it.
     pub unstamped: u64,
+    /// A rule asks for the owner of the socket, and this machine has none for it: forwarded, for example.
+    pub unowned: u64,
     /// Wire packets on their way at this moment: held, to be delivered later. Those that stay when
     /// traffic rests are lost.
     pub in_flight: u64,
@@ -125,6 +127,7 @@ impl Achieved {
                 unparseable: snapshot.path.unparseable,
                 lapsed: snapshot.path.lapsed,
                 unstamped: snapshot.path.unstamped,
+                unowned: snapshot.path.unowned,
                 failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
                 in_flight: snapshot.in_flight,
                 lost: snapshot.rules.iter().map(|rule| rule.lost).sum(),
@@ -290,6 +293,7 @@ pub(super) fn path(path: &Path) -> String {
         ("in flight", path.in_flight),
         ("passed after the lease ran out", path.lapsed),
         ("without their stamp of another clock", path.unstamped),
+        ("without a socket here", path.unowned),
         ("passed because the private pair failed", path.failed_open),
         ("lost by the private pair, not by the profile", path.lost),
     ]

@@ -117,6 +117,7 @@ fn of_path(path: &Path, count: PathCount) -> u64 {
         PathCount::Lapsed => path.lapsed,
         PathCount::FailedOpen => path.failed_open,
         PathCount::Unstamped => path.unstamped,
+        PathCount::Unowned => path.unowned,
         PathCount::Lost => path.lost,
     }
 }

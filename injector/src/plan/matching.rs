@@ -53,6 +53,7 @@ fn conditions(matching: &Match, predicates: &mut Predicates) -> Vec<Vec<MatchEnt
         ttl,
         dscp,
         mark,
+        owners,
     } = matching;
     let conditions = [
         kinds(*protocol).iter().map(Kind::entry).collect(),
@@ -66,8 +67,14 @@ fn conditions(matching: &Match, predicates: &mut Predicates) -> Vec<Vec<MatchEnt
         }),
         so(predicates, mark, marked),
     ];
+    let owned = owners.iter().map(|owners| {
+        let owners: Vec<_> = owners.iter().map(|owner| predicates.owner(owner)).collect();
+        so(predicates, &owners, |predicate| predicate)
+    });
+    let owned: Vec<_> = owned.collect();
     conditions
         .into_iter()
+        .chain(owned)
         .filter(|choices| !choices.is_empty())
         .collect()
 }
@@ -144,7 +151,8 @@ pub(super) fn count(matching: &Match) -> usize {
     ];
     let addresses: usize = kinds.iter().map(kind_pairs).sum();
     let product = |product: usize, len: usize| product.saturating_mul(len.max(1));
-    others.into_iter().fold(addresses, product)
+    let owners = matching.owners.iter().map(Vec::len);
+    others.into_iter().chain(owners).fold(addresses, product)
 }
 
 /// Every entry together with every other; those that contradict each other make none.

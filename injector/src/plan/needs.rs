@@ -7,7 +7,7 @@ use injector_common::{
         BOUNDS_MAX, FaultSpec, GENERATIONS, GROUP_LEN, GROUP_VALUES, GROUPS_MAX, MatchEntry,
         RULES_MAX, SCAN_MAX, fault, features, flags, model,
     },
-    dimension,
+    dimension, field,
     wire::{ICMPV6_TYPES, ethertype},
 };
 
@@ -31,6 +31,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Whether rules may ask whose socket a packet's is.
+    pub fn looks_for_owners(&self) -> bool {
+        self.features & features::field(field::OWNER) != 0
+    }
+
     /// Those of any plan there may be.
     pub const ANY: Self = Self {
         features: features::ALL,
@@ -173,6 +178,10 @@ fn of_entry(entry: &MatchEntry, fields: u64) -> u64 {
     }
     if entry.dst_port >= ICMPV6_TYPES {
         looks |= features::ICMPV6_TYPE;
+    }
+    if fields & features::field(field::OWNER) != 0 {
+        // A socket is found by all of these.
+        looks |= features::PROTOCOL | features::PORTS;
     }
     let looks_into = |kind, feature| {
         let may_match = entry.ethertype_mask == 0 || entry.ethertype == kind;

@@ -2,27 +2,34 @@
 
 use injector_common::{
     abi::{self, GROUP_LEN, GROUPS_MAX, MatchEntry, PREDICATES_MAX, Predicate, features},
+    field,
     wire::PacketKey,
 };
 
+use crate::units::Owner;
+
 /// The distinct predicates of a plan. Each is a bit of a packet's truths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Predicates(Vec<Predicate>);
+pub struct Predicates {
+    list: Vec<Predicate>,
+    /// Whose sockets some are about: bit i of [`field::OWNER`] stands for number i.
+    owners: Vec<Owner>,
+}
 
 impl Predicates {
     /// How many there are; more than [`PREDICATES_MAX`] cannot be.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// The fields that an entry asks for, as [`features`].
     pub(super) fn fields_of(&self, entry: &MatchEntry) -> u64 {
-        let all = self.0.iter().take(PREDICATES_MAX).enumerate();
+        let all = self.list.iter().take(PREDICATES_MAX).enumerate();
         let asked = all.filter(|(number, _)| entry.truths_mask >> number & 1 != 0);
         asked.fold(0, |bits, (_, predicate)| {
             bits | features::field(predicate.field as usize)
@@ -31,19 +38,41 @@ impl Predicates {
 
     /// At most how many rows they take in bit vectors: one for each way in which those of a group can be so or not.
     pub(super) fn rows(&self) -> u32 {
-        let groups = self.0.chunks(GROUP_LEN).take(GROUPS_MAX);
+        let groups = self.list.chunks(GROUP_LEN).take(GROUPS_MAX);
         // An unused group has one, too.
         groups.map(|group| 1 << group.len()).sum::<u32>() + GROUPS_MAX as u32
     }
 
     /// The bit of a predicate; 0 where there is none left.
     pub(super) fn bit(&mut self, predicate: Predicate) -> u64 {
-        let known = self.0.iter().position(|known| *known == predicate);
+        let known = self.list.iter().position(|known| *known == predicate);
         let number = known.unwrap_or_else(|| {
-            self.0.push(predicate);
-            self.0.len() - 1
+            self.list.push(predicate);
+            self.list.len() - 1
         });
         1_u64.checked_shl(number as u32).unwrap_or(0)
+    }
+
+    /// Whose sockets they are about.
+    pub fn owners(&self) -> &[Owner] {
+        &self.owners
+    }
+
+    /// That a packet's socket is an owner's.
+    pub(super) fn owner(&mut self, owner: &Owner) -> Predicate {
+        let known = self.owners.iter().position(|known| known == owner);
+        let number = known.unwrap_or_else(|| {
+            self.owners.push(owner.clone());
+            self.owners.len() - 1
+        });
+        // Where there are too many, there are too many predicates, too.
+        let bit = 1_u64.checked_shl(number as u32).unwrap_or(0);
+        Predicate {
+            field: field::OWNER as u32,
+            mask: bit,
+            first: bit,
+            ..Predicate::default()
+        }
     }
 
     /// The same packet, of which it is known what of these is so.
@@ -56,8 +85,9 @@ impl Predicates {
     /// As the kernel side has them.
     pub(super) fn record(&self) -> abi::Predicates {
         let mut record = abi::Predicates::NONE;
-        record.len = self.0.len().min(PREDICATES_MAX) as u32;
-        for (place, predicate) in record.list.iter_mut().zip(&self.0) {
+        record.ask_owner = u32::from(!self.owners.is_empty());
+        record.len = self.list.len().min(PREDICATES_MAX) as u32;
+        for (place, predicate) in record.list.iter_mut().zip(&self.list) {
             *place = *predicate;
         }
         record

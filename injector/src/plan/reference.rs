@@ -111,7 +111,7 @@ prop_compose! {
         dst_port in prop::collection::vec(any_ports(), 0..3),
         (ttl, dscp, mark) in (seldom(any_span()), seldom(any_span()), seldom(any_mark())),
     ) -> Match {
-        Match { protocol, src, dst, src_port, dst_port, ttl, dscp, mark }
+        Match { protocol, src, dst, src_port, dst_port, ttl, dscp, mark, owners: Vec::new() }
     }
 }
 

@@ -73,7 +73,7 @@ const PATH: &str = "path";
 const OF_RULES: &str = "a share (drop, corrupt, duplicate, reorder) or a count (matched, bytes, \
     dropped, corrupted, duplicated, reordered, delayed, marked, overlimit) of a rule";
 const OF_THE_PATH: &str =
-    "unmatched, protected, unparseable, lapsed, failed_open, unstamped or lost";
+    "unmatched, protected, unparseable, lapsed, failed_open, unstamped, unowned or lost";
 
 impl Scalar for Expectation {
     const EXPECTED: &'static str =

@@ -16,7 +16,7 @@ use super::strict::Table;
 use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
 use super::{Course, Expectation, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
-use crate::units::{DurationNs, Network};
+use crate::units::{DurationNs, Network, Owner};
 
 type Resolved<T> = Result<T, Box<Conflict>>;
 
@@ -211,6 +211,15 @@ fn matching(raw: RawMatch) -> Match {
         ttl: raw.ttl.0,
         dscp: raw.dscp.0,
         mark: raw.mark.0,
+        owners: [
+            raw.process.0.into_iter().map(|name| name.0).collect(),
+            raw.pid.0.into_iter().map(|pid| pid.0).collect(),
+            raw.cgroup.0.into_iter().map(|path| path.0).collect(),
+            raw.user.0.into_iter().map(|name| name.0).collect(),
+        ]
+        .into_iter()
+        .filter(|owners: &Vec<Owner>| !owners.is_empty())
+        .collect(),
     }
 }
 

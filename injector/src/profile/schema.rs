@@ -12,7 +12,9 @@ use super::shape::{HasRules, OneOrMany, Phases, Rules, ShortOr};
 use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
 use super::{Direction, Expectation, Protocol, Repeat};
-use crate::units::{Dscp, DurationNs, Mark, Network, PortRange, Span, Ttl};
+use crate::units::{
+    CgroupPath, Dscp, DurationNs, Mark, Network, Pid, PortRange, ProcessName, Span, Ttl, UserName,
+};
 
 pub(super) use self::chance::RawChance;
 #[cfg(test)]
@@ -147,7 +149,8 @@ impl Vocabulary for RawRule {
     const ELSEWHERE: &'static [Elsewhere] = &[
         (
             &[
-                "protocol", "src", "dst", "src_port", "dst_port", "ttl", "dscp", "mark",
+                "protocol", "src", "dst", "src_port", "dst_port", "ttl", "dscp", "mark", "process",
+                "pid", "cgroup", "user",
             ],
             "under `match`",
         ),
@@ -201,6 +204,18 @@ pub(super) struct RawMatch {
     /// Mark that the packet has in this kernel: one, maybe with a mask, or a list.
     #[serde(default)]
     pub mark: OneOrMany<Mark>,
+    /// Process whose socket it is, by name or by the path of its executable: one, or a list.
+    #[serde(default)]
+    pub process: OneOrMany<ProcessName>,
+    /// Process whose socket it is, or that of a process that came of it, by number: one, or a list.
+    #[serde(default)]
+    pub pid: OneOrMany<Pid>,
+    /// Control group (version 2) whose socket it is, or one below it: one, or a list.
+    #[serde(default)]
+    pub cgroup: OneOrMany<CgroupPath>,
+    /// User whose socket it is, by name or number: one, or a list.
+    #[serde(default)]
+    pub user: OneOrMany<UserName>,
 }
 
 impl Vocabulary for RawMatch {

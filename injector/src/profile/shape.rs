@@ -9,7 +9,9 @@ use super::Expectation;
 use super::issue::Issue;
 use super::strict::{Table, Vocabulary, table};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
-use crate::units::{Field, Mark, Network, PacketRange, PortRange, Span};
+use crate::units::{
+    CgroupPath, Field, Mark, Network, PacketRange, Pid, PortRange, ProcessName, Span, UserName,
+};
 
 /// Most rules in a profile, those of all its phases together.
 pub const RULES_MAX: usize = 1024;
@@ -68,6 +70,22 @@ impl<F: Field> Entry for Span<F> {
 }
 
 impl Entry for Mark {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for ProcessName {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for Pid {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for CgroupPath {
+    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
+}
+
+impl Entry for UserName {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
 }
 

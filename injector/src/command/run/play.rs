@@ -42,6 +42,9 @@ use crate::{
     profile::Profile,
 };
 
+/// How often processes are looked at whose sockets rules ask for.
+const ATTENDING: Duration = Duration::from_millis(250);
+
 /// How often the counters are shown.
 const COUNTING: Duration = Duration::from_secs(1);
 
@@ -213,6 +216,8 @@ impl<'a> Player<'a> {
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counting = interval(COUNTING);
         counting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut attending = interval(ATTENDING);
+        attending.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let phase_due = self.phases.as_ref().and_then(Phases::due);
             tokio::select! {
@@ -229,6 +234,9 @@ impl<'a> Player<'a> {
                     if ending.lost.is_some() {
                         break;
                     }
+                }
+                _ = attending.tick(), if self.session.asks_for_owners() => {
+                    self.session.look_for_owners()?;
                 }
                 () = until(phase_due) => self.proceed()?,
                 saved = saved(&mut influences.watch) => {

@@ -15,6 +15,7 @@ use crate::{
         netlink::Netlink,
         netns::NetnsId,
         object::{self, Specialisation},
+        owners::{Labeller, Owners},
         pair::Pair,
         sysctl,
         target::{Framing, Target},
@@ -45,6 +46,8 @@ impl Assembly<'_> {
             options,
             ..
         } = self;
+        let mut owners = Owners::default();
+        owners.admit(plan.predicates.owners())?;
         journal.note(Pair::undo(target.link.index))?;
         let pair = Pair::create(netlink, &target.link, needs.splits())?;
         let has_fq = self.add_fq(&pair)?;
@@ -67,12 +70,19 @@ impl Assembly<'_> {
             mut ebpf,
             xdp,
             notes,
-        } = self.load(&target, wanted, &mut links)?;
+        } = self.load(&target, &owners, wanted, &mut links)?;
         journal.record.notes = notes;
         let mut programs = attach::attach_pair(&mut ebpf, &pair, &needs)?;
         programs.extend(xdp);
         pair.wait_until_up(netlink)?;
         open_loopback(&target, journal)?;
+        let mut labeller = needs
+            .looks_for_owners()
+            .then(|| Labeller::new(&mut ebpf))
+            .transpose()?;
+        if let Some(labeller) = &mut labeller {
+            labeller.look_for(&owners, &mut ebpf)?;
+        }
         let counters = object::take_counters(&mut ebpf)?;
         let mut control = object::take_control(&mut ebpf)?;
         control.renew(options.lapse)?;
@@ -117,6 +127,8 @@ impl Assembly<'_> {
             swapped: None,
             past: Past::default(),
             control,
+            owners,
+            labeller,
             lapse: options.lapse,
             counters,
             journal: None,
@@ -148,10 +160,11 @@ impl Assembly<'_> {
     fn load(
         &self,
         target: &Target,
+        owners: &Owners,
         wanted: Specialisation,
         links: &mut DeviceLinks,
     ) -> Result<Loaded> {
-        let mut ebpf = object::load(self.plan, wanted)?;
+        let mut ebpf = object::load(self.plan, owners, wanted)?;
         let (mut xdp, mut notes) = (None, Vec::new());
         if wanted.xdp != XdpMode::Off {
             match attach::attach_xdp(&mut ebpf, self.netlink, target, wanted.xdp, links) {
@@ -161,7 +174,7 @@ impl Assembly<'_> {
                         xdp: XdpMode::Off,
                         ..wanted
                     };
-                    ebpf = object::load(self.plan, without)?;
+                    ebpf = object::load(self.plan, owners, without)?;
                     notes.push(format!("{error}; the tc hook decides in its place"));
                 }
                 Err(error) => return Err(error),

@@ -39,7 +39,8 @@ impl Session {
         prctl::set_no_new_privs().map_err(refused)?;
         // From inside, Landlock refuses to open /proc/PID/ns/net, and a namespace is entered again and
         // again.
-        if self.netns == Netns::Current {
+        // Nor does it let other processes' sockets be looked at.
+        if self.netns == Netns::Current && !self.asks_for_owners() {
             // Where the kernel has no Landlock, or it is switched off, there is none.
             let _ = write_only_in(&self.written(ahead));
         }
@@ -53,7 +54,10 @@ impl Session {
             // To enter; and to open the file, which may be of a process with more capabilities.
             kept.extend([Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE]);
         }
-        if enters || ahead.reads {
+        if self.asks_for_owners() {
+            kept.push(Capability::CAP_SYS_PTRACE);
+        }
+        if enters || ahead.reads || self.asks_for_owners() {
             kept.push(Capability::CAP_DAC_READ_SEARCH);
         }
         if ahead.signals {

@@ -81,6 +81,12 @@ impl Session {
     /// As with [`swap`](Self::swap).
     pub fn prepare(&mut self, plan: &Plan) -> Result<Prepared> {
         self.require_room(plan)?;
+        let mut owners = self.owners.clone();
+        owners.admit(plan.predicates.owners())?;
+        if let Some(labeller) = &mut self.labeller {
+            labeller.look_for(&owners, &mut self.ebpf)?;
+        }
+        self.owners = owners;
         let generation = (self.generation + 1) % GENERATIONS;
         self.wait_until_decided()?;
         let former = std::mem::take(&mut self.former);
@@ -93,7 +99,7 @@ impl Session {
         }
         let slots = self.needs.slots_of(plan, generation);
         self.counters.clear(slots.clone())?;
-        object::fill(&mut self.ebpf, plan, &self.needs, generation)?;
+        object::fill(&mut self.ebpf, plan, &self.owners, &self.needs, generation)?;
         Ok(Prepared {
             noted: plan.into(),
             generation,

@@ -59,6 +59,7 @@ words! {
         Lapsed "lapsed",
         FailedOpen "failed_open",
         Unstamped "unstamped",
+        Unowned "unowned",
         Lost "lost",
     }
 }

@@ -1,0 +1,374 @@
+//! Whose sockets rules look for.
+//!
+//! A program on the root of the control groups labels each socket when it is opened, by who opens it. Those that are open
+//! already are labelled here: of each process that is looked for, all sockets (`pidfd_getfd`, Linux 5.6). So are those of
+//! processes that the program could not tell: by their executable, or by what they came of.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap as KernelMap, MapData, SkStorage},
+    programs::{CgroupAttachMode, CgroupSock},
+};
+use injector_common::{
+    abi::{OWNERS_MAX, OwnerKey, Predicate, Predicates, maps, owner_kind, programs},
+    field,
+};
+use nix::{libc, unistd::User};
+use procfs::process::{FDTarget, Process, all_processes};
+
+use super::{
+    Error, Result,
+    capability::{self, Capability},
+    object,
+};
+use crate::units::Owner;
+
+/// Owners that a run tells apart, each by a bit. One that has been looked for once keeps its bit, because sockets keep
+/// their labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owners(Vec<Owner>);
+
+impl Owners {
+    /// Whether nobody is looked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Finds room for all of these.
+    pub(super) fn admit(&mut self, owners: &[Owner]) -> Result<()> {
+        for owner in owners {
+            if !self.0.contains(owner) {
+                self.0.push(owner.clone());
+            }
+        }
+        if self.0.len() > OWNERS_MAX {
+            return Err(Error::TooManyOwners);
+        }
+        Ok(())
+    }
+
+    /// Lets predicates about the owners of a plan be about these.
+    pub(super) fn name_in(&self, predicates: &mut Predicates, of_plan: &[Owner]) {
+        let about_owners = |predicate: &&mut Predicate| predicate.field as usize == field::OWNER;
+        for predicate in predicates.list.iter_mut().filter(about_owners) {
+            let number = predicate.first.trailing_zeros() as usize;
+            let bit = of_plan.get(number).map_or(0, |owner| self.bit(owner));
+            (predicate.mask, predicate.first) = (bit, bit);
+        }
+    }
+
+    /// The bit that stands for an owner; 0 for one that has not been admitted.
+    pub(super) fn bit(&self, owner: &Owner) -> u64 {
+        let number = self.0.iter().position(|known| known == owner);
+        number.map_or(0, |number| 1 << number)
+    }
+}
+
+/// Keeps sockets labelled. Dropping it ends that.
+pub(super) struct Labeller {
+    keys: KernelMap<MapData, OwnerKey, u64>,
+    labels: SkStorage<MapData, u64>,
+    /// Where the program is that sees sockets being opened.
+    groups: Option<Groups>,
+    /// What the owners of a process were when its sockets were labelled.
+    labelled: HashMap<i32, u64>,
+}
+
+impl Labeller {
+    /// Of a run that has not looked for anybody yet.
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        let failed = |name, error| Error::ebpf(format!("open the map {name}"), &error);
+        let keys = object::take(ebpf, maps::OWNER_KEYS)?;
+        let labels = object::take(ebpf, maps::LABELS)?;
+        Ok(Self {
+            keys: KernelMap::try_from(keys).map_err(|error| failed(maps::OWNER_KEYS, error))?,
+            labels: SkStorage::try_from(labels).map_err(|error| failed(maps::LABELS, error))?,
+            groups: None,
+            labelled: HashMap::new(),
+        })
+    }
+
+    /// Labels the sockets of these owners from now on, and those that they have already.
+    pub(super) fn look_for(&mut self, owners: &Owners, ebpf: &mut Ebpf) -> Result<()> {
+        if owners.0.is_empty() {
+            return Ok(());
+        }
+        if self.groups.is_none() {
+            capability::require(&[Capability::CAP_SYS_PTRACE])?;
+            self.groups = Some(Groups::watched(ebpf)?);
+        }
+        let mut bits: HashMap<OwnerKey, u64> = HashMap::new();
+        for wanted in &owners.0 {
+            if let Some(key) = self.key(wanted)? {
+                *bits.entry(key).or_default() |= owners.bit(wanted);
+            }
+        }
+        for (key, bits) in bits {
+            self.set(key, bits)?;
+        }
+        self.refresh(owners)
+    }
+
+    /// By what the program knows an owner, where there is something.
+    fn key(&self, owner: &Owner) -> Result<Option<OwnerKey>> {
+        Ok(match owner {
+            Owner::Process(name) => command(name).map(OwnerKey::named),
+            // Processes have their keys when they are found.
+            Owner::Pid(_) => None,
+            Owner::Cgroup(path) => {
+                let groups = self.groups.as_ref().ok_or(Error::NoCgroups)?;
+                Some(OwnerKey::numbered(owner_kind::CGROUP, groups.id(path)?))
+            }
+            Owner::User(name) => Some(OwnerKey::numbered(owner_kind::USER, user(name)?.into())),
+        })
+    }
+
+    /// Looks for processes that are new, or are no longer what they were. Those that end meanwhile are nobody's.
+    pub(super) fn refresh(&mut self, owners: &Owners) -> Result<()> {
+        if owners.0.is_empty() {
+            return Ok(());
+        }
+        let users = owners.0.iter().filter_map(|owner| match owner {
+            Owner::User(name) => user(name).ok().map(|user| (user, owners.bit(owner))),
+            _ => None,
+        });
+        let users: Vec<_> = users.collect();
+        let processes = all_processes()
+            .map_err(|error| Error::refused("read /proc", io::Error::other(error)))?;
+        let people: HashMap<i32, Person> = processes
+            .flatten()
+            .filter_map(|process| Some((process.pid, Person::of(process)?)))
+            .collect();
+        for (pid, person) in &people {
+            let bits = owners.0.iter().filter(|owner| person.is(owner, &people));
+            let bits = bits.fold(0, |bits, owner| bits | owners.bit(owner));
+            let bits = users
+                .iter()
+                .filter(|(user, _)| *user == person.user)
+                .fold(bits, |bits, (_, bit)| bits | bit);
+            let former = self.labelled.get(pid).copied().unwrap_or(0);
+            if bits == former {
+                continue;
+            }
+            self.set(OwnerKey::numbered(owner_kind::PROCESS, *pid as u64), bits)?;
+            self.labelled.insert(*pid, bits);
+            self.label(&person.process, bits & !former);
+        }
+        let is_gone = |pid: &i32| !people.contains_key(pid);
+        let gone: Vec<_> = self.labelled.keys().copied().filter(is_gone).collect();
+        for pid in gone {
+            self.labelled.remove(&pid);
+            // It may be gone already.
+            let _ = self
+                .keys
+                .remove(&OwnerKey::numbered(owner_kind::PROCESS, pid as u64));
+        }
+        Ok(())
+    }
+
+    /// Labels the sockets that a process has. Those that it closes meanwhile, and those of other kinds, are left out.
+    fn label(&mut self, process: &Process, bits: u64) {
+        if bits == 0 {
+            return;
+        }
+        let Ok(descriptors) = process.fd() else {
+            return;
+        };
+        let is_socket = |target: &FDTarget| matches!(target, FDTarget::Socket(_));
+        let sockets: Vec<_> = descriptors
+            .flatten()
+            .filter(|descriptor| is_socket(&descriptor.target))
+            .collect();
+        let Some(handle) = (!sockets.is_empty())
+            .then(|| open_process(process.pid).ok())
+            .flatten()
+        else {
+            return;
+        };
+        for socket in sockets {
+            let Ok(socket) = duplicate(&handle, socket.fd) else {
+                continue;
+            };
+            let former = self.labels.get(&socket, 0).unwrap_or(0);
+            let _ = self.labels.insert(&socket, former | bits, 0);
+        }
+    }
+
+    fn set(&mut self, key: OwnerKey, bits: u64) -> Result<()> {
+        let set = self.keys.insert(key, bits, 0);
+        set.map_err(|error| Error::ebpf("note an owner of sockets", &error))
+    }
+}
+
+/// What is known of a process.
+struct Person {
+    process: Process,
+    parent: i32,
+    user: u32,
+    command: String,
+    executable: Option<PathBuf>,
+    group: Option<String>,
+}
+
+impl Person {
+    /// `None` where it has ended.
+    fn of(process: Process) -> Option<Self> {
+        let stat = process.stat().ok()?;
+        let groups = process.cgroups().ok();
+        Some(Self {
+            parent: stat.ppid,
+            user: process.uid().ok()?,
+            command: stat.comm,
+            // Kernel threads have none.
+            executable: process.exe().ok(),
+            group: groups
+                .and_then(|groups| groups.0.into_iter().find(|group| group.hierarchy == 0))
+                .map(|g| g.pathname),
+            process,
+        })
+    }
+
+    /// Whether this is an owner; of users only numbers are known.
+    fn is(&self, owner: &Owner, people: &HashMap<i32, Self>) -> bool {
+        match owner {
+            Owner::Process(name) => self.is_named(name),
+            Owner::Pid(pid) => self.comes_of(*pid as i32, people),
+            Owner::Cgroup(path) => self
+                .group
+                .as_deref()
+                .is_some_and(|group| lies_in(group, path)),
+            Owner::User(_) => false,
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let executable = self.executable.as_deref();
+        if name.contains('/') {
+            return executable == Some(Path::new(name));
+        }
+        let file_name = executable.and_then(Path::file_name);
+        // The kernel keeps 15 bytes.
+        self.command == name || file_name == Some(OsStr::new(name))
+    }
+
+    fn comes_of(&self, ancestor: i32, people: &HashMap<i32, Self>) -> bool {
+        let mut person = self;
+        // A number may be used again while /proc is read, so that parents come in a circle.
+        for _ in 0..people.len() {
+            if person.process.pid == ancestor {
+                return true;
+            }
+            match people.get(&person.parent) {
+                Some(parent) => person = parent,
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Whether a control group is that of `path`, or lies below it.
+fn lies_in(group: &str, path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    group
+        .strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The name that threads have whose executable has this one.
+fn command(name: &str) -> Option<[u8; 16]> {
+    let mut command = [0; 16];
+    let last = command.len() - 1;
+    if name.contains('/') || name.len() > last {
+        return None;
+    }
+    command[..name.len()].copy_from_slice(name.as_bytes());
+    Some(command)
+}
+
+fn user(name: &str) -> Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let user = User::from_name(name).ok().flatten();
+    let user = user.ok_or_else(|| Error::NoOwner {
+        what: "user",
+        name: name.to_owned(),
+    })?;
+    Ok(user.uid.as_raw())
+}
+
+/// Where control groups (version 2) are.
+struct Groups {
+    root: PathBuf,
+}
+
+impl Groups {
+    /// With the program on the root of them.
+    fn watched(ebpf: &mut Ebpf) -> Result<Self> {
+        let groups = Self::find()?;
+        let root = File::open(&groups.root).map_err(|source| Error::File {
+            action: "open",
+            path: groups.root.clone(),
+            source,
+        })?;
+        let program: &mut CgroupSock = object::find(ebpf, programs::SOCKET)?;
+        // As a link, which always leaves others' programs in place, and says no more about it.
+        let attached = program.attach(root, CgroupAttachMode::Single);
+        attached.map_err(|error| {
+            let action = format!("attach {} to the root control group", programs::SOCKET);
+            Error::ebpf(action, &error)
+        })?;
+        Ok(groups)
+    }
+
+    fn find() -> Result<Self> {
+        let mounts = procfs::mounts()
+            .map_err(|error| Error::refused("read /proc/mounts", io::Error::other(error)))?;
+        let mount = mounts
+            .into_iter()
+            .find(|mount| mount.fs_vfstype == "cgroup2");
+        let root = mount.map(|mount| PathBuf::from(mount.fs_file));
+        root.map(|root| Self { root }).ok_or(Error::NoCgroups)
+    }
+
+    /// The number of a group: of its directory's inode (`cgroup_id()` in include/linux/cgroup.h).
+    fn id(&self, path: &str) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        let directory = self.root.join(path.trim_start_matches('/'));
+        let metadata = std::fs::metadata(directory);
+        let metadata = metadata.map_err(|_| Error::NoOwner {
+            what: "control group",
+            name: path.to_owned(),
+        })?;
+        Ok(metadata.ino())
+    }
+}
+
+fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// A descriptor of our own for what another process has open.
+fn duplicate(process: &OwnedFd, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
+}
+
+fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}
