@@ -1,6 +1,7 @@
 //! What a run did, for people and for programs. Reads, never changes.
 
 pub mod audit;
+pub mod confidence;
 pub mod document;
 pub mod format;
 pub mod histogram;

@@ -38,7 +38,7 @@ pub use self::{
     table::{Table, Vectors},
 };
 use crate::{
-    profile::{Course, Direction, Profile, Rule},
+    profile::{Course, Direction, Profile, Rule, Share},
     units::DurationNs,
 };
 
@@ -97,6 +97,13 @@ pub struct PlannedRule {
     pub asked: Asked,
     /// What it matches; any entry will do.
     pub entries: Vec<MatchEntry>,
+}
+
+impl PlannedRule {
+    /// The shares of packets of which each is hit by itself, with the same probability as all others.
+    pub fn independent(&self) -> Vec<Share> {
+        asked::independent(&self.spec)
+    }
 }
 
 /// The rules of a profile, or of one of its phases, worked out.

@@ -64,13 +64,21 @@ pub fn count(value: u64) -> String {
 
 /// A share in percent, to three significant digits.
 pub fn percent(share: f64) -> String {
-    let value = share * 100.0;
-    if value == 0.0 || value >= 99.95 {
-        return format!("{value:.0}%");
+    significant(share * 100.0, 3)
+}
+
+/// How far a share may stray, in percent, to two significant digits.
+pub fn margin(share: f64) -> String {
+    significant(share * 100.0, 2)
+}
+
+fn significant(percent: f64, digits: i32) -> String {
+    if percent == 0.0 || percent >= 99.95 {
+        return format!("{percent:.0}%");
     }
-    // 10.0 has one digit behind the point, 1.00 two, 0.100 three, 0.0100 four.
-    let digits = (2.0 - value.log10().floor()).max(0.0) as usize;
-    format!("{value:.digits$}%")
+    // Of three: 10.0 has one digit behind the point, 1.00 two, 0.100 three, 0.0100 four.
+    let behind = (digits - 1 - percent.log10().floor() as i32).max(0) as usize;
+    format!("{percent:.behind$}%")
 }
 
 /// A table: the first column flush left, the others too, two spaces between.
@@ -132,6 +140,10 @@ mod tests {
         assert_eq!(
             [0.0, 1e-8, 0.00123, 0.0123, 0.123, 1.0].map(percent),
             ["0%", "0.00000100%", "0.123%", "1.23%", "12.3%", "100%"]
+        );
+        assert_eq!(
+            [0.0, 0.000_49, 0.0019, 0.28, 1.0].map(margin),
+            ["0%", "0.049%", "0.19%", "28%", "100%"]
         );
     }
 }

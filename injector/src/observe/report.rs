@@ -1,9 +1,13 @@
 //! What the rules asked for, and what they achieved.
 
+use std::collections::BTreeMap;
+
+use injector_common::abi::RuleCounters;
 use serde::Serialize;
 
 use super::{
-    format::{count, duration, percent, table},
+    confidence::Interval,
+    format::{count, duration, margin, percent, table},
     histogram::Histogram,
 };
 use crate::{
@@ -76,6 +80,9 @@ pub struct AchievedRule {
     pub overlimit: u64,
     /// What was asked.
     pub asked: Asked,
+    /// Where the chances lie, by what was achieved.
+    #[serde(skip_serializing_if = "Chances::is_empty")]
+    pub chances: Chances,
     /// Bytes of the packets, link-layer header included.
     #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub size: Histogram,
@@ -85,6 +92,18 @@ pub struct AchievedRule {
     /// How many packets later than the one before each that was hit came: 1 is the very next.
     #[serde(skip_serializing_if = "Histogram::is_empty")]
     pub gap: Histogram,
+}
+
+/// Where the chances of a rule lie, with 95 % confidence; absent where there are no packets, and where what
+/// happens to one depends on others, or changes over time: then chance strays further, and nobody knows how
+/// far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Chances(BTreeMap<&'static str, Interval>);
+
+impl Chances {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Achieved {
@@ -101,24 +120,7 @@ impl Achieved {
         let rules = rules
             .iter()
             .zip(&snapshot.rules)
-            .map(|(rule, counters)| AchievedRule {
-                phase: None,
-                rule: rule.name.clone(),
-                direction: rule.hook,
-                matched: counters.matched,
-                bytes: counters.bytes,
-                dropped: counters.dropped,
-                corrupted: counters.corrupted,
-                duplicated: counters.duplicated,
-                reordered: counters.reordered,
-                delayed: counters.delayed,
-                marked: counters.marked,
-                overlimit: counters.overlimit,
-                asked: rule.asked,
-                size: (&counters.size).into(),
-                delay_us: (&counters.delay_us).into(),
-                gap: (&counters.gap).into(),
-            });
+            .map(|(rule, counters)| AchievedRule::new(rule, counters));
         Self {
             rules: rules.collect(),
             path: Path {
@@ -137,6 +139,34 @@ impl Achieved {
 }
 
 impl AchievedRule {
+    fn new(rule: &RecordedRule, counters: &RuleCounters) -> Self {
+        let mut achieved = Self {
+            phase: None,
+            rule: rule.name.clone(),
+            direction: rule.hook,
+            matched: counters.matched,
+            bytes: counters.bytes,
+            dropped: counters.dropped,
+            corrupted: counters.corrupted,
+            duplicated: counters.duplicated,
+            reordered: counters.reordered,
+            delayed: counters.delayed,
+            marked: counters.marked,
+            overlimit: counters.overlimit,
+            asked: rule.asked,
+            chances: Chances::default(),
+            size: (&counters.size).into(),
+            delay_us: (&counters.delay_us).into(),
+            gap: (&counters.gap).into(),
+        };
+        let chance = |share: &Share| {
+            let (hits, of) = achieved.share(*share);
+            Some((share.word(), Interval::wilson(hits, of)?))
+        };
+        achieved.chances = Chances(rule.independent.iter().filter_map(chance).collect());
+        achieved
+    }
+
     /// How many packets a fault has hit, and of how many: dropped ones are not there to be corrupted or
     /// copied.
     pub fn share(&self, of: Share) -> (u64, u64) {
@@ -147,6 +177,15 @@ impl AchievedRule {
             Share::Duplicate => (self.duplicated, left),
             Share::Reorder => (self.reordered, left),
         }
+    }
+
+    /// `0.980% ± 0.19%`: the share, and how far the chance may be from it, where that is known.
+    pub(super) fn achieved(&self, of: Share) -> Option<String> {
+        let (hits, packets) = self.share(of);
+        let share = (packets != 0).then(|| hits as f64 / packets as f64)?;
+        let reach = self.chances.0.get(of.word());
+        let reach = reach.map(|chance| format!(" ± {}", margin(chance.reach(share))));
+        Some(percent(share) + &reach.unwrap_or_default())
     }
 }
 
@@ -164,50 +203,55 @@ pub fn left_out(keys: &[String]) -> Option<String> {
     Some(format!("left out: {keys}: this kernel has no fq"))
 }
 
+/// What is told of a rule beside how many packets it matched: the word for it, whether it is of concern, and
+/// what is told.
+type Column = (
+    &'static str,
+    fn(&AchievedRule) -> bool,
+    fn(&AchievedRule) -> String,
+);
+
+const COLUMNS: [Column; 7] = [
+    (
+        "dropped",
+        |rule| rule.asked.drop.is_some(),
+        |rule| share(rule, Share::Drop),
+    ),
+    (
+        "corrupted",
+        |rule| rule.asked.corrupt.is_some(),
+        |rule| share(rule, Share::Corrupt),
+    ),
+    (
+        "duplicated",
+        |rule| rule.asked.duplicate.is_some(),
+        |rule| share(rule, Share::Duplicate),
+    ),
+    (
+        "reordered",
+        |rule| rule.asked.reorder.is_some(),
+        |rule| share(rule, Share::Reorder),
+    ),
+    ("delayed", |rule| rule.asked.delay_ns.is_some(), delayed),
+    ("marked", |rule| rule.marked != 0, |rule| count(rule.marked)),
+    (
+        "overlimit",
+        |rule| rule.asked.rate_bps.is_some() || rule.overlimit != 0,
+        |rule| count(rule.overlimit),
+    ),
+];
+
 /// A line per rule, with the columns that any rule asks for.
 pub fn text(achieved: &Achieved) -> String {
-    type Column = (
-        &'static str,
-        fn(&AchievedRule) -> bool,
-        fn(&AchievedRule) -> String,
-    );
-    let columns: [Column; 7] = [
-        (
-            "DROPPED",
-            |rule| rule.asked.drop.is_some(),
-            |r| share(r.asked.drop, r.share(Share::Drop)),
-        ),
-        (
-            "CORRUPTED",
-            |rule| rule.asked.corrupt.is_some(),
-            |r| share(r.asked.corrupt, r.share(Share::Corrupt)),
-        ),
-        (
-            "DUPLICATED",
-            |rule| rule.asked.duplicate.is_some(),
-            |r| share(r.asked.duplicate, r.share(Share::Duplicate)),
-        ),
-        (
-            "REORDERED",
-            |rule| rule.asked.reorder.is_some(),
-            |r| share(r.asked.reorder, r.share(Share::Reorder)),
-        ),
-        ("DELAYED", |rule| rule.asked.delay_ns.is_some(), delayed),
-        ("MARKED", |rule| rule.marked != 0, |r| count(r.marked)),
-        (
-            "OVERLIMIT",
-            |rule| rule.asked.rate_bps.is_some() || rule.overlimit != 0,
-            |r| count(r.overlimit),
-        ),
-    ];
-    let used: Vec<_> = columns
+    let used: Vec<_> = COLUMNS
         .iter()
         .filter(|(_, asks, _)| achieved.rules.iter().any(asks))
         .collect();
     let has_phases = achieved.rules.iter().any(|rule| rule.phase.is_some());
+    let names: Vec<_> = used.iter().map(|(name, ..)| name.to_uppercase()).collect();
     let header: Vec<_> = (has_phases.then_some("PHASE").into_iter())
         .chain(["RULE", "DIRECTION", "MATCHED"])
-        .chain(used.iter().map(|c| c.0))
+        .chain(names.iter().map(String::as_str))
         .collect();
     let rows = achieved.rules.iter().map(|rule| {
         let mut row: Vec<_> = rule.phase.iter().cloned().collect();
@@ -220,6 +264,13 @@ pub fn text(achieved: &Achieved) -> String {
         row
     });
     table(&header, rows.collect()) + &path(&achieved.path)
+}
+
+/// The same of one rule, in words: what was achieved beside what was asked.
+pub fn words(rule: &AchievedRule) -> Vec<String> {
+    let told = COLUMNS.iter().filter(|(_, asks, _)| asks(rule));
+    told.map(|(name, _, cell)| format!("{name} {}", cell(rule)))
+        .collect()
 }
 
 /// The histograms of each rule.
@@ -251,20 +302,17 @@ pub fn histograms(achieved: &Achieved) -> String {
     text
 }
 
-/// `98 (0.98% of 1%)`: counted, achieved, asked.
-fn share(asked: Option<f64>, (hits, of): (u64, u64)) -> String {
-    let Some(asked) = asked else {
-        return "-".into();
-    };
-    if asked == 0.0 {
-        return count(hits);
+/// `98 (0.980% ± 0.19%, asked 1.00%)`: counted, achieved, how far the chance may be from that, asked.
+fn share(rule: &AchievedRule, of: Share) -> String {
+    let (hits, _) = rule.share(of);
+    match (rule.asked.share(of), rule.achieved(of)) {
+        (None, _) => "-".into(),
+        (Some(0.0), _) => count(hits),
+        (Some(asked), achieved) => {
+            let achieved = achieved.unwrap_or_else(|| "-".into());
+            format!("{} ({achieved}, asked {})", count(hits), percent(asked))
+        }
     }
-    let achieved = if of == 0 {
-        "-".into()
-    } else {
-        percent(hits as f64 / of as f64)
-    };
-    format!("{} ({achieved}, asked {})", count(hits), percent(asked))
 }
 
 fn delayed(rule: &AchievedRule) -> String {

@@ -165,6 +165,7 @@ mod tests {
             name: name.into(),
             hook,
             asked: Asked::default(),
+            independent: Vec::new(),
         };
         let snapshot = Snapshot {
             rules: vec![RuleCounters {

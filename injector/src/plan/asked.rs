@@ -8,6 +8,7 @@ use injector_common::{
 use serde::{Deserialize, Serialize};
 
 use super::models::Models;
+use crate::profile::Share;
 
 /// What a rule asks; absent where it does not. Shares are 0 to 1, of packets that are there; 0 where
 /// the packets are named one by one.
@@ -38,6 +39,16 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What is asked of a share.
+    pub fn share(&self, share: Share) -> Option<f64> {
+        match share {
+            Share::Drop => self.drop,
+            Share::Corrupt => self.corrupt,
+            Share::Duplicate => self.duplicate,
+            Share::Reorder => self.reorder,
+        }
+    }
+
     pub(super) fn of(spec: &FaultSpec, models: &Models) -> Self {
         let share_of = |fault: usize| share(&spec.chances[fault], models);
         let some = |number: u64| (number != 0).then_some(number);
@@ -51,6 +62,27 @@ impl Asked {
             rate_bps: Pace::bits_per_second(spec.pace.byte_ns),
         }
     }
+}
+
+/// The shares of packets of which each is hit by itself, with the same probability as all others: how far
+/// chance may stray is known of them.
+pub(super) fn independent(spec: &FaultSpec) -> Vec<Share> {
+    let is_steady = spec.track.len == 0;
+    let shares = [
+        (Share::Drop, fault::DROP, true),
+        (Share::Corrupt, fault::CORRUPT, true),
+        (Share::Duplicate, fault::DUPLICATE, spec.copies == 1),
+        (Share::Reorder, fault::REORDER, spec.reorder_gap == 1),
+    ];
+    let is_independent = |fault: usize| {
+        let Chance { model, odds, .. } = spec.chances[fault];
+        // Certainty leaves nothing to chance.
+        is_steady && model == model::INDEPENDENT && (1..CERTAIN).contains(&odds)
+    };
+    let shares = shares
+        .into_iter()
+        .filter(|(_, fault, alone)| *alone && is_independent(*fault));
+    shares.map(|(share, ..)| share).collect()
 }
 
 /// The share that is left if `gap - 1` packets lie between two: then as many pass on average until the next
@@ -118,4 +150,45 @@ fn squared(matrix: &[[f64; 4]; 4]) -> [[f64; 4]; 4] {
         let sum: f64 = result.iter().sum();
         result.map(|cell| cell / sum)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        plan::Plan,
+        profile::{self, Share},
+    };
+
+    /// Of the last phase, or of the only one.
+    fn independent(rules: &str) -> Vec<Share> {
+        let text = format!("name: test\n{rules}");
+        let plans = Plan::all(&profile::parse("test", &text).unwrap(), 1).unwrap();
+        plans.last().unwrap().rules[0].independent()
+    }
+
+    #[test]
+    fn only_shares_of_packets_that_are_hit_each_by_itself_are_independent() {
+        use Share::{Corrupt, Drop, Duplicate, Reorder};
+        for (faults, shares) in [
+            ("drop: 1%", &[Drop][..]),
+            ("drop: 100%", &[]),
+            ("drop: {probability: 1%, correlation: 25%}", &[]),
+            ("drop: {every: 100}, corrupt: 1%", &[Corrupt]),
+            ("drop: {model: gemodel, p: 1%, r: 10%}", &[]),
+            ("duplicate: 1%", &[Duplicate]),
+            ("duplicate: {probability: 1%, copies: 2}", &[]),
+            ("delay: 1s, reorder: 1%", &[Reorder]),
+            ("delay: 1s, reorder: {probability: 1%, gap: 5}", &[]),
+        ] {
+            assert_eq!(
+                independent(&format!("rules: [{{{faults}}}]")),
+                shares,
+                "{faults}"
+            );
+        }
+        let ramp = "phases:
+  - {name: a, for: 1s, rules: [{drop: 1%}]}
+  - {name: b, for: 1s, ramp: true, rules: [{drop: 2%}]}";
+        assert_eq!(independent(ramp), []);
+    }
 }

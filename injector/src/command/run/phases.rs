@@ -202,7 +202,11 @@ impl Phases {
         self.count_former(&last.former);
         self.count(self.turn.phase, &last.in_force);
         let rules = self.plans.iter().flat_map(|plan| &plan.rules);
-        let rules: Vec<_> = rules.map(RecordedRule::from).collect();
+        let mut rules: Vec<_> = rules.map(RecordedRule::from).collect();
+        if self.turn.repetition > 0 {
+            // A phase does the same again: its packets tell no more than those of its first time.
+            rules.iter_mut().for_each(|rule| rule.independent.clear());
+        }
         let all = Snapshot {
             rules: self.counters.concat(),
             path: last.in_force.path,

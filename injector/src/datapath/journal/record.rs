@@ -9,6 +9,7 @@ use crate::{
         Error, counters::MapIds, eviction::Part, netns::NetnsId, trace::TraceIds, undo::Undo,
     },
     plan::{Asked, Hook, PlannedRule},
+    profile::Share,
 };
 
 /// The format's name and version.
@@ -141,6 +142,9 @@ pub struct RecordedRule {
     pub hook: Hook,
     /// What it asks for.
     pub asked: Asked,
+    /// The shares of which it is known how far chance may stray.
+    #[serde(default)]
+    pub independent: Vec<Share>,
 }
 
 impl From<&PlannedRule> for RecordedRule {
@@ -149,6 +153,7 @@ impl From<&PlannedRule> for RecordedRule {
             name: rule.name.clone(),
             hook: rule.hook,
             asked: rule.asked,
+            independent: rule.independent(),
         }
     }
 }

@@ -109,16 +109,10 @@ type Column = (&'static str, fn(&AchievedRule) -> Option<String>);
 /// Counts, with what was asked beside what was achieved where something was.
 const COLUMNS: [Column; 8] = [
     ("Matched", |rule| Some(count(rule.matched))),
-    ("Dropped", |rule| share(rule, Share::Drop, rule.asked.drop)),
-    ("Corrupted", |rule| {
-        share(rule, Share::Corrupt, rule.asked.corrupt)
-    }),
-    ("Duplicated", |rule| {
-        share(rule, Share::Duplicate, rule.asked.duplicate)
-    }),
-    ("Reordered", |rule| {
-        share(rule, Share::Reorder, rule.asked.reorder)
-    }),
+    ("Dropped", |rule| share(rule, Share::Drop)),
+    ("Corrupted", |rule| share(rule, Share::Corrupt)),
+    ("Duplicated", |rule| share(rule, Share::Duplicate)),
+    ("Reordered", |rule| share(rule, Share::Reorder)),
     ("Delayed", |rule| {
         let time = duration(rule.asked.delay_ns?);
         Some(format!(
@@ -134,20 +128,15 @@ const COLUMNS: [Column; 8] = [
     }),
 ];
 
-fn share(rule: &AchievedRule, of: Share, asked: Option<f64>) -> Option<String> {
-    let (hits, of) = rule.share(of);
-    let asked = asked?;
-    let achieved = match of {
-        0 => "–".into(),
-        of => percent(hits as f64 / of as f64),
-    };
-    let asked = match asked {
+fn share(rule: &AchievedRule, of: Share) -> Option<String> {
+    let asked = match rule.asked.share(of)? {
         0.0 => String::new(),
         asked => format!(", asked {}", percent(asked)),
     };
+    let achieved = rule.achieved(of).unwrap_or_else(|| "–".into());
     Some(format!(
         "{}<br><span class=\"faint\">{achieved}{asked}</span>",
-        count(hits)
+        count(rule.share(of).0)
     ))
 }
 

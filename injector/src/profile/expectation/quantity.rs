@@ -1,12 +1,15 @@
 //! What can be expected of.
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::{Probability, UnitError, whole_number};
 
 /// Declares names of what is counted, each with its word.
 macro_rules! words {
     ($(#[$attr:meta])* $name:ident { $($variant:ident $word:literal,)* }) => {
         $(#[$attr])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
         #[expect(missing_docs, reason = "they are the fields of the same name of the report")]
         pub enum $name { $($variant,)* }
 
@@ -18,7 +21,8 @@ macro_rules! words {
                 }
             }
 
-            const fn word(self) -> &'static str {
+            /// The word for it.
+            pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
         }
