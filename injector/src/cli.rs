@@ -18,6 +18,7 @@ mod metrics;
 mod remote;
 mod scenario;
 mod trace;
+mod watch;
 
 pub use self::{
     completions::{Completions, VARIABLE, answer},
@@ -27,6 +28,7 @@ pub use self::{
     remote::Remote,
     scenario::Scenario,
     trace::{Fault, Trace},
+    watch::Watch,
 };
 
 /// Packet-level network faults for Linux, in eBPF, with no proxy
@@ -112,6 +114,8 @@ pub enum Command {
     Predict(Predict),
     /// Show the runs on this machine, with their counters
     Status(Status),
+    /// Watch the runs on this machine: what their rules do, and how fast
+    Watch(Watch),
     /// Show the packets to which something happens, one by one
     Trace(Trace),
     /// End runs, and undo what killed ones left

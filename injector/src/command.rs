@@ -21,10 +21,11 @@ mod schema;
 mod signals;
 mod status;
 mod trace;
+mod watch;
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     process::ExitCode,
 };
 
@@ -55,6 +56,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Plan(args) => plan::plan(&args, &global),
         Command::Predict(args) => predict::predict(&args, &global),
         Command::Status(args) => status::status(&args, &global),
+        Command::Watch(args) => watch::watch(&args, &global),
         Command::Trace(args) => trace::trace(&args, &global),
         Command::Clear(args) => clear::clear(&args, &global),
         Command::Doctor(args) => doctor::doctor(&args, &global),
@@ -77,11 +79,16 @@ impl Global {
 
     /// Whether what goes to standard error may be coloured.
     fn color(&self) -> bool {
+        self.color_on(&io::stderr())
+    }
+
+    /// Whether what goes to this stream may be coloured.
+    fn color_on(&self, stream: &impl io::IsTerminal) -> bool {
         match self.color {
             When::Always => true,
             When::Never => false,
             When::Auto => {
-                io::stderr().is_terminal()
+                stream.is_terminal()
                     && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
@@ -150,6 +157,15 @@ fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
     serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(out.flush()?)
+}
+
+/// Prints a line as soon as there is one; `false` where nobody reads any more, as after `| head`.
+fn print_line(line: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
+    }
 }
 
 /// Prints text; a closed pipe, as after `| head`, ends the command quietly.

@@ -2,13 +2,17 @@
 
 pub mod audit;
 pub mod confidence;
+pub mod dashboard;
 pub mod document;
 pub mod format;
 pub mod histogram;
 pub mod junit;
 pub mod live;
 pub mod metrics;
+pub mod overview;
 pub mod pcapng;
+pub mod rates;
 pub mod report;
 pub mod trace;
 pub mod verdict;
+pub mod watched;

@@ -33,6 +33,7 @@ pub mod socket;
 pub mod ssh;
 pub mod stats;
 pub mod tcp;
+pub mod terminal;
 pub mod theory;
 pub mod tool;
 pub mod tun;

@@ -1,10 +1,8 @@
 //! Whoever injects faults is not locked out by them.
 
 use std::{
-    fs::File,
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::OpenOptionsExt as _,
     thread,
     time::{Duration, Instant},
 };
@@ -17,13 +15,10 @@ use injector_tests::{
     injector,
     residue::Snapshot,
     ssh::{self, Session},
-    tool,
+    terminal, tool,
     udp::Flow,
 };
-use nix::{
-    fcntl::OFlag,
-    pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt},
-};
+use nix::pty::PtyMaster;
 
 /// Longer than any packet takes, short enough to wait for often.
 const QUIET: Duration = Duration::from_millis(60);
@@ -372,22 +367,11 @@ phases:
 
 /// A run that asks on a terminal, and the terminal's other end.
 fn asking(lab: &Lab, time: &str, typed_before: &[u8]) -> (Injector, PtyMaster) {
-    // Closed in the child, or it would be its own other end.
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let mut keys = posix_openpt(flags).expect("a terminal");
-    grantpt(&keys)
-        .and_then(|()| unlockpt(&keys))
-        .expect("an open terminal");
-    let name = ptsname_r(&keys).expect("its name");
-    let terminal = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlag::O_NOCTTY.bits())
-        .open(name);
+    let (mut keys, line) = terminal::open();
     keys.write_all(typed_before).expect("type");
     let args = ["--drop", "100%", "--confirm", time];
     let mut command = injector::run(&lab.a.netns, "eth0", "", &args);
-    command.stdin(terminal.expect("open the terminal"));
+    command.stdin(line);
     let injector = Injector::launch(&lab.a.netns, command, "").expect("a start");
     assert!(wait_until(PATIENCE, || injector
         .stderr()

@@ -1,7 +1,7 @@
 //! `injector trace`
 
 use std::{
-    io::{self, Write as _},
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use injector_common::abi::{
     hit,
 };
 
-use super::{Outcome, quick, signals::Signals};
+use super::{Outcome, print_line, quick, signals::Signals};
 use crate::{
     cli::{Fault, Global, Trace},
     datapath::{
@@ -284,7 +284,8 @@ impl Tracer<'_> {
             } else {
                 traced.to_string()
             };
-            return self.show_line(&line);
+            self.is_closed = !print_line(&line)?;
+            return Ok(());
         };
         let index = traced.packet.map_or_else(String::new, |n| format!(" #{n}"));
         let fate = if is_before {
@@ -301,15 +302,6 @@ impl Tracer<'_> {
             comment: format!("injector: {name}{index}: {fate}"),
         });
         added.map_err(|error| unwritten(self.args, &error))
-    }
-
-    fn show_line(&mut self, line: &str) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_closed = true,
-            written => written?,
-        }
-        Ok(())
     }
 
     /// Says what was not shown.

@@ -233,6 +233,16 @@ pub fn records(netns: NetnsId) -> Result<Vec<(Record, bool)>> {
     Ok(records)
 }
 
+/// The records of all namespaces, with whether their run is alive.
+pub fn all_records() -> Result<Vec<(Record, bool)>> {
+    let found = files()?.into_iter().map(|path| read(&path));
+    let mut records = found
+        .filter_map(Result::transpose)
+        .collect::<Result<Vec<_>>>()?;
+    records.sort_by_key(|(record, _)| (record.netns.inode, record.ifindex));
+    Ok(records)
+}
+
 /// The record of the run in a place, with whether it is alive.
 pub fn record_of(netns: NetnsId, place: impl Display) -> Result<Option<(Record, bool)>> {
     let found = read(&path_of(netns, place, "json"))?;

@@ -62,6 +62,17 @@ pub fn count(value: u64) -> String {
     text
 }
 
+/// How many there are in a second.
+pub fn per_second(rate: f64) -> String {
+    match rate {
+        0.0 => "0".into(),
+        ..10.0 => format!("{rate:.1}"),
+        ..1e6 => count(rate.round() as u64),
+        ..1e9 => format!("{:.2}M", rate / 1e6),
+        _ => format!("{:.2}G", rate / 1e9),
+    }
+}
+
 /// A share in percent, to three significant digits.
 pub fn percent(share: f64) -> String {
     significant(share * 100.0, 3)
@@ -132,6 +143,23 @@ mod tests {
         assert_eq!(
             [0, 999, 1_000, 12_345_678].map(count),
             ["0", "999", "1,000", "12,345,678"]
+        );
+    }
+
+    #[test]
+    fn rates_take_few_columns() {
+        assert_eq!(
+            [
+                0.0,
+                0.25,
+                9.94,
+                10.4,
+                123_456.7,
+                1_234_567.8,
+                12_345_678_901.0
+            ]
+            .map(per_second),
+            ["0", "0.2", "9.9", "10", "123,457", "1.23M", "12.35G"]
         );
     }
 

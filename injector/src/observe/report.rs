@@ -275,6 +275,11 @@ pub fn words(rule: &AchievedRule) -> Vec<String> {
 
 /// The histograms of each rule.
 pub fn histograms(achieved: &Achieved) -> String {
+    achieved.rules.iter().map(histograms_of).collect()
+}
+
+/// The histograms of a rule.
+pub fn histograms_of(rule: &AchievedRule) -> String {
     type Kind = (
         &'static str,
         fn(&AchievedRule) -> &Histogram,
@@ -290,13 +295,11 @@ pub fn histograms(achieved: &Achieved) -> String {
         ("packets from hit to hit", |rule| &rule.gap, count),
     ];
     let mut text = String::new();
-    for rule in &achieved.rules {
-        for (what, histogram, value) in KINDS {
-            let histogram = histogram(rule);
-            if !histogram.is_empty() {
-                let title = format!("{} {}: {what}", rule.rule, rule.direction);
-                text += &histogram.text(&title, value);
-            }
+    for (what, histogram, value) in KINDS {
+        let histogram = histogram(rule);
+        if !histogram.is_empty() {
+            let title = format!("{} {}: {what}", rule.rule, rule.direction);
+            text += &histogram.text(&title, value);
         }
     }
     text
@@ -332,9 +335,19 @@ fn delayed(rule: &AchievedRule) -> String {
     }
 }
 
-/// What happened outside the rules; only what did happen.
+/// What happened outside the rules, in a line; only what did happen.
 pub(super) fn path(path: &Path) -> String {
-    let parts: Vec<_> = [
+    let parts = outside(path);
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("{}\n", parts.join("; "))
+    }
+}
+
+/// The same in parts.
+pub(super) fn outside(path: &Path) -> Vec<String> {
+    [
         ("not matched", path.unmatched),
         ("protected", path.protected),
         ("not parseable", path.unparseable),
@@ -348,10 +361,5 @@ pub(super) fn path(path: &Path) -> String {
     .into_iter()
     .filter(|(_, value)| *value != 0)
     .map(|(what, value)| format!("{} {what}", count(value)))
-    .collect();
-    if parts.is_empty() {
-        String::new()
-    } else {
-        format!("{}\n", parts.join("; "))
-    }
+    .collect()
 }
