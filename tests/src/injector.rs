@@ -218,6 +218,8 @@ pub struct Path {
     pub failed_open: u64,
     /// Lost by the private pair.
     pub lost: u64,
+    /// Packets that fq dropped, where there is fq.
+    pub qdisc_drops: Option<u64>,
 }
 
 impl Achieved {

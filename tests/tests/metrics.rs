@@ -15,9 +15,11 @@ use injector_tests::{
     clock::{self, PATIENCE},
     directory::Directory,
     injector::{self, Background},
+    kernel, tool,
     udp::Flow,
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 const LOSSY: &str = "
 name: lossy
@@ -127,6 +129,47 @@ fn what_is_scraped_is_what_the_receiver_missed() {
     );
     run.stop();
     assert!(TcpStream::connect(address).is_err());
+}
+
+/// Once somebody has left it room for ten packets only.
+#[test]
+fn what_fq_drops_is_told_where_there_is_fq() {
+    const COUNT: u64 = 100;
+    let delay = match kernel::can_delay() {
+        true => "delay: 2s",
+        false => "duplicate: 100%",
+    };
+    let profile =
+        format!("{{name: late, seed: 1, rules: [{{match: {{protocol: udp}}, {delay}}}]}}");
+    let lab = Lab::new();
+    let run = Injector::start_with(&lab.a, &profile, &["--metrics", ANYWHERE]);
+    let drops = |text: &str| value(text, "injector_qdisc_drops_total{", &["dev=\"eth0\""]);
+    let scraped = || drops(&get(served(&run), "/metrics", ""));
+    let path = || {
+        let status = injector::call(&lab.a.netns, &["status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        status["runs"][0]["path"].clone()
+    };
+    wait_until("scraped", || {
+        get(served(&run), "/metrics", "").contains("injector_path_packets_total{")
+    });
+    if !kernel::can_delay() {
+        assert_eq!(scraped(), None);
+        assert_eq!(path().get("qdisc_drops"), Some(&Value::Null));
+        return;
+    }
+    assert_eq!(scraped(), Some(0.0));
+    let far = format!("inj{}f", lab.a.ifindex());
+    lab.a
+        .run(|| tool::tc(&format!("qdisc change dev {far} root fq limit 10")));
+    let flow = Flow::new(COUNT).linger(Duration::from_secs(3));
+    let lost = flow.send(&lab.a, &lab.b).lost().len() as u64;
+    assert!(lost > 0);
+    wait_until("told", || scraped() == Some(lost as f64));
+    assert_eq!(path()["qdisc_drops"], lost);
+    let end = run.stop();
+    let path = &end.achieved().path;
+    assert_eq!((path.qdisc_drops, path.lost), (Some(lost), lost));
 }
 
 #[test]

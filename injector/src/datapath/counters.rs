@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub path: PathCounters,
     /// Wire packets that were lifted and are not back: held to be delivered later, or lost.
     pub in_flight: u64,
+    /// Packets that the pair's fq has dropped, by what the kernel tells of it; `None` where there is none.
+    pub qdisc_drops: Option<u64>,
 }
 
 impl Counters {
@@ -76,7 +78,7 @@ impl Counters {
         self.ids
     }
 
-    /// Sums over all CPUs, for the rules in these slots.
+    /// Sums over all CPUs, for the rules in these slots: what programs count, and so not what fq does.
     pub fn read(&self, slots: Range<u32>) -> Result<Snapshot> {
         Ok(Snapshot {
             rules: slots
@@ -85,6 +87,7 @@ impl Counters {
                 .collect::<Result<_>>()?,
             path: sum(&self.path, 0)?,
             in_flight: self.in_flight(slots)?,
+            qdisc_drops: None,
         })
     }
 

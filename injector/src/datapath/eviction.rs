@@ -111,18 +111,39 @@ pub(super) struct Inventory {
     pub has_fq: bool,
 }
 
+/// What is found of it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The parts that are not there any more.
+    pub missing: Vec<Part>,
+    /// Packets that fq dropped; `None` where there is none.
+    pub qdisc_drops: Option<u64>,
+}
+
 impl Inventory {
-    /// The parts that are not there any more, where these are the devices.
-    pub fn missing(&self, netlink: &Netlink, links: &[Link]) -> Result<Vec<Part>> {
+    /// What is there, where these are the devices.
+    pub fn look(&self, netlink: &Netlink, links: &[Link]) -> Result<Seen> {
         if !self.pair.is_up(links) {
             // With it go its fq and its programs.
             let on_device = self.programs.iter().filter(|p| p.part != Part::Pair);
-            return parts(netlink, on_device, [Part::Pair]);
+            return Ok(Seen {
+                missing: parts(netlink, on_device, [Part::Pair])?,
+                qdisc_drops: None,
+            });
         }
-        let qdiscs = netlink.qdiscs(self.pair.far.index)?;
-        let mut roots = qdiscs.iter().filter(|q| q.parent == TcHandle::ROOT);
-        let lacks_fq = self.has_fq && !roots.any(|root| root.kind == "fq");
-        parts(netlink, &self.programs, lacks_fq.then_some(Part::Fq))
+        let qdisc_drops = self.qdisc_drops(netlink)?;
+        let lacks_fq = self.has_fq && qdisc_drops.is_none();
+        Ok(Seen {
+            missing: parts(netlink, &self.programs, lacks_fq.then_some(Part::Fq))?,
+            qdisc_drops,
+        })
+    }
+
+    /// Packets that fq dropped; `None` where there is none.
+    pub fn qdisc_drops(&self, netlink: &Netlink) -> Result<Option<u64>> {
+        let mut qdiscs = netlink.qdiscs(self.pair.far.index)?.into_iter();
+        let fq = qdiscs.find(|q| q.parent == TcHandle::ROOT && q.kind == "fq");
+        Ok(fq.map(|fq| fq.drops.into()))
     }
 }
 

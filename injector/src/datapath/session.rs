@@ -15,7 +15,7 @@ use super::{
     capability,
     control::{Control, Lapse, Term},
     counters::{Counters, Snapshot},
-    eviction::{Inventory, Part},
+    eviction::{Inventory, Part, Seen},
     journal::{self, Claim, Journal, NextPhase, Record, RecordedRule},
     namespaces::{self, Namespaces},
     netlink::Netlink,
@@ -245,32 +245,30 @@ impl Session {
     /// Reads the counters, and looks for parts that others have taken away, for `status` to show. `None`
     /// when the device is gone.
     pub fn look(&mut self) -> Result<Option<Snapshot>> {
-        let Some(missing) = self
-            .inside(|session| session.missing())
-            .transpose()?
-            .flatten()
-        else {
+        let Some(seen) = self.inside(|session| session.seen()).transpose()?.flatten() else {
             return Ok(None);
         };
-        if let Some(journal) = &mut self.journal
-            && journal.record.evicted != missing
-        {
-            journal.record.evicted = missing;
-            journal.save()?;
+        if let Some(journal) = &mut self.journal {
+            let record = &mut journal.record;
+            if record.evicted != seen.missing || record.qdisc_drops != seen.qdisc_drops {
+                record.evicted = seen.missing;
+                record.qdisc_drops = seen.qdisc_drops;
+                journal.save()?;
+            }
         }
-        self.counters.read(self.slots.clone()).map(Some)
+        self.read(self.slots.clone()).map(Some)
     }
 
-    /// What is missing on the device; `None` where that is gone itself.
-    fn missing(&self) -> Result<Option<Vec<Part>>> {
+    /// What is there on the device; `None` where that is gone itself.
+    fn seen(&self) -> Result<Option<Seen>> {
         let device = Identity::of(&self.target.link);
         let netlink = Netlink::open()?;
         let links = netlink.links()?;
         if device.among(&links).is_none() {
             return Ok(None);
         }
-        match self.inventory.missing(&netlink, &links) {
-            Ok(missing) if missing.is_empty() => Ok(Some(missing)),
+        match self.inventory.look(&netlink, &links) {
+            Ok(seen) if seen.missing.is_empty() => Ok(Some(seen)),
             // What ended with the device meanwhile was not taken away.
             found => match device.among(&netlink.links()?) {
                 Some(_) => found.map(Some),
@@ -288,6 +286,11 @@ impl Session {
             let netlink = Netlink::open()?;
             session.wait_until_delivered(&patience)?;
             session.links.detach();
+            // Where nobody tells, nobody knows.
+            let drops = session.inventory.qdisc_drops(&netlink).unwrap_or_default();
+            if let Some(journal) = &mut session.journal {
+                journal.record.qdisc_drops = drops;
+            }
             let last = session.last()?;
             session.undo(&netlink)?;
             Ok(last)
@@ -315,8 +318,16 @@ impl Session {
 
     fn last(&self) -> Result<Last> {
         Ok(Last {
-            in_force: self.counters.read(self.slots.clone())?,
-            former: self.counters.read(self.former.clone())?,
+            in_force: self.read(self.slots.clone())?,
+            former: self.read(self.former.clone())?,
+        })
+    }
+
+    /// The counters, those of the kernel's fq included.
+    fn read(&self, slots: Range<u32>) -> Result<Snapshot> {
+        Ok(Snapshot {
+            qdisc_drops: self.record().and_then(|record| record.qdisc_drops),
+            ..self.counters.read(slots)?
         })
     }
 
@@ -405,6 +416,7 @@ fn new_record(device: &str, ifindex: u32, netns: NetnsId, plan: &Plan, options: 
         notes: Vec::new(),
         attached: Vec::new(),
         evicted: Vec::new(),
+        qdisc_drops: None,
         maps: None,
         undo: Vec::new(),
     }

@@ -193,6 +193,13 @@ fn about_the_path(registry: &mut Registry, status: &Status<'_>) {
     }
     let help = "Packets outside the rules, by what became of them";
     registry.register("path_packets", help, path);
+    if let Some(drops) = totals.qdisc_drops {
+        let dev = status.record.device.clone();
+        let family = Family::<Of, Counter>::default();
+        family.get_or_create(&Of { dev }).inc_by(drops);
+        let help = "Packets that the private pair's fq dropped, where the kernel has fq";
+        registry.register("qdisc_drops", help, family);
+    }
     let in_flight = Family::<Of, Gauge>::default();
     let dev = status.record.device.clone();
     let held = totals.in_flight as i64;

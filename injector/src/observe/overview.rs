@@ -15,7 +15,7 @@ use super::{
 use crate::datapath::{
     Attached, Result,
     control::{self, Control, Term},
-    counters::Counters,
+    counters::{Counters, Snapshot},
     eviction::{self, Part},
     journal::{Place, Record, RunMaps},
 };
@@ -241,7 +241,11 @@ impl Run {
 
 /// Reads what the programs know.
 fn read(maps: RunMaps, record: &Record) -> Result<(Achieved, Term)> {
-    let snapshot = Counters::open(maps.counters)?.read(record.slots())?;
+    let snapshot = Snapshot {
+        // Only inside its namespace the kernel tells of a qdisc; the run has looked there.
+        qdisc_drops: record.qdisc_drops,
+        ..Counters::open(maps.counters)?.read(record.slots())?
+    };
     let term = Control::open(maps.control)?.term()?;
     Ok((Achieved::new(&record.rules, &snapshot), term))
 }

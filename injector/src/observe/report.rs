@@ -48,6 +48,8 @@ pub struct Path {
     pub in_flight: u64,
     /// Wire packets lost by the private pairs, not by the profile; known when the run has ended.
     pub lost: u64,
+    /// Packets that the private pair's fq dropped, which are lost, too; absent where there is no fq.
+    pub qdisc_drops: Option<u64>,
 }
 
 /// The achievement of one rule, in wire packets.
@@ -133,6 +135,7 @@ impl Achieved {
                 failed_open: snapshot.rules.iter().map(|rule| rule.failed_open).sum(),
                 in_flight: snapshot.in_flight,
                 lost: snapshot.rules.iter().map(|rule| rule.lost).sum(),
+                qdisc_drops: snapshot.qdisc_drops,
             },
         }
     }
@@ -357,6 +360,10 @@ pub(super) fn outside(path: &Path) -> Vec<String> {
         ("without a socket here", path.unowned),
         ("passed because the private pair failed", path.failed_open),
         ("lost by the private pair, not by the profile", path.lost),
+        (
+            "dropped by the private pair's fq",
+            path.qdisc_drops.unwrap_or(0),
+        ),
     ]
     .into_iter()
     .filter(|(_, value)| *value != 0)

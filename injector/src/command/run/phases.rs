@@ -211,6 +211,7 @@ impl Phases {
             rules: self.counters.concat(),
             path: last.in_force.path,
             in_flight: last.in_force.in_flight + last.former.in_flight,
+            qdisc_drops: last.in_force.qdisc_drops,
         };
         let mut achieved = Achieved::of_ended(&rules, &all);
         let phases = (self.plans.iter()).flat_map(|plan| plan.rules.iter().map(|_| &plan.phase));

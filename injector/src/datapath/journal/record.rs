@@ -63,6 +63,9 @@ pub struct Record {
     /// The parts that others have taken away since.
     #[serde(default)]
     pub evicted: Vec<Part>,
+    /// Packets that fq had dropped when it was last looked; absent where there is none.
+    #[serde(default)]
+    pub qdisc_drops: Option<u64>,
     /// The maps of which others may read, once loaded.
     pub maps: Option<RunMaps>,
     /// What to undo, in the order in which it was done.

@@ -20,6 +20,8 @@ pub struct Totals {
     pub path: PathCounters,
     /// Wire packets on their way at this moment.
     pub in_flight: u64,
+    /// Packets that the pair's fq has dropped; `None` where there is none.
+    pub qdisc_drops: Option<u64>,
 }
 
 /// What is known of the rules that are not in force any more.
@@ -67,6 +69,7 @@ impl Session {
         totals.add(self.rules(), &last.in_force);
         totals.path = last.in_force.path;
         totals.in_flight = last.in_force.in_flight + last.former.in_flight;
+        totals.qdisc_drops = last.in_force.qdisc_drops;
         Ok(totals)
     }
 }
