@@ -237,8 +237,8 @@ impl Segment<'_> {
             record::hold(slot, departure_ns);
         }
         if spec.delays() || spec.paces() {
-            let delay_us = departure_ns.saturating_sub(self.split.due_ns) / 1000;
-            record::rule(slot, |counters| counters.delay_us.add(delay_us, 1));
+            let delay_ns = departure_ns.saturating_sub(self.split.due_ns);
+            record::rule(slot, |counters| counters.add_delay(delay_ns, 1));
         }
         self.skb.carry_ns(departure_ns);
         let context = self.context.decided(held);

@@ -366,7 +366,7 @@ impl Matched<'_> {
             if delays {
                 counters.delayed += self.packets;
             }
-            counters.delay_us.add(delay_ns / 1000, self.packets);
+            counters.add_delay(delay_ns, self.packets);
         })
     }
 

@@ -15,7 +15,9 @@ use injector_tests::{
     clock::{self, PATIENCE},
     directory::Directory,
     injector::{self, Background},
-    kernel, tool,
+    kernel,
+    predict::Oracle,
+    tool,
     udp::Flow,
 };
 use serde::Deserialize;
@@ -129,6 +131,52 @@ fn what_is_scraped_is_what_the_receiver_missed() {
     );
     run.stop();
     assert!(TcpStream::connect(address).is_err());
+}
+
+/// Those that were foretold, as the kernel counted them and summed them up.
+#[test]
+fn delays_are_a_histogram() {
+    if !kernel::can_delay() {
+        return;
+    }
+    const COUNT: u64 = 500;
+    const PROFILE: &str = "
+name: delays
+seed: 7
+rules: [{name: udp, match: {protocol: udp}, drop: 1%, delay: {time: 40ms, jitter: 39ms}}]";
+    let lab = Lab::new();
+    let run = Injector::start_with(&lab.a, PROFILE, &["--metrics", ANYWHERE]);
+    Flow::new(COUNT)
+        .gap(Duration::from_millis(1))
+        .linger(Duration::from_millis(100))
+        .send(&lab.a, &lab.b);
+    let oracle = Oracle::new(PROFILE);
+    let delays: Vec<_> = (0..COUNT).filter_map(|n| oracle.delay(n)).collect();
+    let labels = ["rule=\"udp\"", "dev=\"eth0\"", "dir=\"egress\""];
+    let text = || get(served(&run), "/metrics", "");
+    let count = |text: &str| value(text, "injector_delay_seconds_count{", &labels);
+    wait_until("all counted", || {
+        count(&text()) == Some(delays.len() as f64)
+    });
+    let text = text();
+    let sum = value(&text, "injector_delay_seconds_sum{", &labels).expect("a sum");
+    let expected: f64 = delays
+        .iter()
+        .map(|delay| delay.as_micros() as f64 / 1e6)
+        .sum();
+    assert!((sum - expected).abs() < 1e-6, "{sum}, expected {expected}");
+    for (le, bound_us) in [
+        ("0.000256", 256),
+        ("0.016384", 16_384),
+        ("0.065536", 65_536),
+        ("+Inf", u128::MAX),
+    ] {
+        let le_label = format!("le=\"{le}\"");
+        let labels = [&labels[..], &[&le_label]].concat();
+        let below = delays.iter().filter(|delay| delay.as_micros() < bound_us);
+        let found = value(&text, "injector_delay_seconds_bucket{", &labels);
+        assert_eq!(found, Some(below.count() as f64), "{le}: {text}");
+    }
 }
 
 /// Once somebody has left it room for ten packets only.

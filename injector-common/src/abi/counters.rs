@@ -50,12 +50,24 @@ counters! {
         /// From the moment when a packet came, or was to, to its departure, in µs; where the rule delays
         /// packets, or lets them leave one after the other.
         pub delay_us: Histogram<32>,
+        /// The sum of these, in µs. In ns it would overflow within hours.
+        pub delay_sum_us: u64,
         /// From a packet that was hit (dropped or marked, corrupted, duplicated or reordered) to the next one
         /// that was, counted in the packets that the rule matched: 1 is the very next. Where not all are hit.
         pub gap: Histogram<24>,
     }
 }
-record!(RuleCounters, size: 96 + (16 + 32 + 24) * 8, align: 8);
+record!(RuleCounters, size: 104 + (16 + 32 + 24) * 8, align: 8);
+
+impl RuleCounters {
+    /// Counts so many packets that were delayed for so long.
+    #[inline(always)]
+    pub fn add_delay(&mut self, delay_ns: u64, packets: u64) {
+        let delay_us = delay_ns / 1000;
+        self.delay_us.add(delay_us, packets);
+        self.delay_sum_us += delay_us * packets;
+    }
+}
 
 counters! {
     /// What happened outside the rules, in socket buffers (frames under XDP).

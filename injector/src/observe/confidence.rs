@@ -96,7 +96,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_seen_lies_in_it(of in 1..=u64::MAX, part in any::<u64>()) {
-            let hits = (u128::from(part) * (u128::from(of) + 1) >> 64) as u64;
+            let hits = ((u128::from(part) * (u128::from(of) + 1)) >> 64) as u64;
             let interval = Interval::wilson(hits, of).unwrap();
             let share = hits as f64 / of as f64;
             prop_assert!(0.0 <= interval.low && interval.low <= share, "{interval:?}");

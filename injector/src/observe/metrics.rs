@@ -1,5 +1,6 @@
 //! The counters of a run, as Prometheus reads them.
 
+mod delays;
 pub mod serve;
 pub mod textfile;
 
@@ -159,6 +160,7 @@ fn about_rules(registry: &mut Registry, status: &Status<'_>) {
     registry.register("packets", help, packets);
     let help = "Bytes of the packets that a rule matched, link-layer headers included";
     registry.register("bytes", help, bytes);
+    registry.register_collector(Box::new(delays::Delays::of(status)));
 }
 
 fn fates(counters: &RuleCounters) -> [(&'static str, u64); 8] {

@@ -107,7 +107,7 @@ mod tests {
             for text in &texts {
                 prop_assert_eq!(width(&fit(text, columns)), columns);
             }
-            for line in flow(texts.clone(), columns) {
+            for line in flow(texts, columns) {
                 prop_assert!(width(&line) <= columns, "{:?}", line);
             }
             let curve = curve(values.iter().copied(), columns);
