@@ -16,6 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     libc::{self, winsize},
+    poll::{PollFd, PollFlags, poll},
     pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt},
     sys::{
         signal::{self, Signal},
@@ -30,7 +31,8 @@ use crate::clock::{PATIENCE, wait_until};
 #[derive(Debug)]
 pub struct Terminal {
     child: Child,
-    keys: PtyMaster,
+    /// Our end, until we hang up.
+    keys: Option<Arc<PtyMaster>>,
     /// The program's end, so that there is one when the program has ended.
     line: File,
     seen: Arc<Mutex<Seen>>,
@@ -42,6 +44,13 @@ pub struct Terminal {
 struct Seen {
     parser: vt100::Parser,
     raw: Vec<u8>,
+}
+
+impl Seen {
+    fn take(&mut self, bytes: &[u8]) {
+        self.parser.process(bytes);
+        self.raw.extend(bytes);
+    }
 }
 
 impl std::fmt::Debug for Seen {
@@ -94,19 +103,19 @@ impl Terminal {
             raw: Vec::new(),
         }));
         let shared = Arc::clone(&seen);
-        let screen = keys.as_fd().try_clone_to_owned().expect("a descriptor");
-        let mut screen = File::from(screen);
+        let keys = Arc::new(keys);
+        let screen = Arc::downgrade(&keys);
         thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = screen.read(&mut bytes) {
-                let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.parser.process(&bytes[..read]);
-                seen.raw.extend(&bytes[..read]);
+            while let Some(keys) = screen.upgrade() {
+                let seen = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if !read(&keys, |bytes| seen().take(bytes)) {
+                    break;
+                }
             }
         });
         Self {
             child,
-            keys,
+            keys: Some(keys),
             line,
             seen,
             flags,
@@ -115,8 +124,16 @@ impl Terminal {
 
     /// Types.
     #[track_caller]
-    pub fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("type");
+    pub fn press(&self, keys: &str) {
+        let mut terminal: &PtyMaster = self.keys.as_ref().expect("a terminal");
+        terminal.write_all(keys.as_bytes()).expect("type");
+    }
+
+    /// Takes the terminal away, as when a connection breaks, and waits until the program has ended.
+    #[track_caller]
+    pub fn hang_up(mut self) -> ExitStatus {
+        self.keys = None;
+        self.wait()
     }
 
     /// Sends the program a signal.
@@ -130,7 +147,7 @@ impl Terminal {
     pub fn resize(&self, rows: u16, columns: u16) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.parser.screen_mut().set_size(rows, columns);
-        resize(&self.keys, rows, columns);
+        resize(self.keys.as_ref().expect("a terminal"), rows, columns);
     }
 
     /// What is on the screen.
@@ -155,10 +172,7 @@ impl Terminal {
     /// Waits until the program has ended, and the terminal is as it was before.
     #[track_caller]
     pub fn assert_restored(&mut self) -> ExitStatus {
-        let ended = wait_until(PATIENCE, || {
-            self.child.try_wait().expect("a child").is_some()
-        });
-        assert!(ended, "still there:\n{}", self.contents());
+        let status = self.wait();
         let is_as_before = wait_until(PATIENCE, || {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             let screen = seen.parser.screen();
@@ -167,6 +181,15 @@ impl Terminal {
         assert!(is_as_before, "{:?}", self.raw());
         let flags = tcgetattr(&self.line).expect("its state").local_flags;
         assert_eq!(flags, self.flags, "how it treats what is typed");
+        status
+    }
+
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        let ended = wait_until(PATIENCE, || {
+            self.child.try_wait().expect("a child").is_some()
+        });
+        assert!(ended, "still there:\n{}", self.contents());
         self.child.wait().expect("a child")
     }
 }
@@ -175,6 +198,23 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Takes what has been written, for a while; `false` where nothing comes any more.
+fn read(mut keys: &PtyMaster, take: impl FnOnce(&[u8])) -> bool {
+    const WHILE: u16 = 20;
+    let mut ready = [PollFd::new(keys.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ready, WHILE) == Ok(0) {
+        return true;
+    }
+    let mut bytes = [0; 4096];
+    match keys.read(&mut bytes) {
+        Ok(read @ 1..) => {
+            take(&bytes[..read]);
+            true
+        }
+        _ => false,
     }
 }
 

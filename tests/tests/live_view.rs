@@ -88,6 +88,12 @@ fn the_terminal_is_restored_however_it_ends() {
     let mut terminal = start(&[]);
     terminal.press("\x03");
     assert_eq!(terminal.assert_restored().code(), Some(130));
+    // The beginning of what an arrow key sends, and then nothing: signals are heard all the same.
+    let mut terminal = start(&[]);
+    terminal.press("\x1b[");
+    terminal.signal(Signal::SIGTERM);
+    assert_eq!(terminal.assert_restored().code(), Some(0));
+    assert_eq!(start(&[]).hang_up().code(), Some(0));
     let mut terminal = Terminal::start(watch(&lab, &["--count", "2", "--interval", "100ms"]));
     assert_eq!(terminal.assert_restored().code(), Some(0));
 }

@@ -10,9 +10,9 @@ use super::completions;
 /// Watch the runs on this machine: what their rules do, and how fast
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Keys: q quit, up and down or j and k choose, h histograms, p pause, ? help. Where standard output is no
-terminal, or a dumb one, and with --json, it is a line for each rule, or one JSON document, each time.
-Where there is no run, it waits for one.
+Keys: q quit, up and down or j and k choose, h histograms, p pause, ? help. Where standard output is
+no terminal, or a dumb one, it prints a line for each rule each time; with --json, a document in one
+line. Where there is no run, it waits for one.
 
 Examples:
   injector watch

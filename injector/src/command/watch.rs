@@ -85,6 +85,11 @@ impl Watcher<'_> {
         self.args.count.is_some_and(|count| self.looks >= count)
     }
 
+    /// Whether it has looked often enough, or is to stop.
+    fn is_over(&self) -> bool {
+        self.is_enough() || self.signals.received()
+    }
+
     /// When to look next: nothing is made up for.
     fn next(&self) -> Instant {
         Instant::now() + self.args.interval
@@ -129,7 +134,7 @@ impl Watcher<'_> {
         let mut screen = Screen::open(color)?;
         let mut next = self.next();
         screen.draw(&mut dashboard, &self.watched)?;
-        while dashboard.end().is_none() && !self.is_enough() && !self.signals.received() {
+        while !(self.is_over() || dashboard.end().is_some() || screen.is_gone()) {
             let left = next.saturating_duration_since(Instant::now());
             let mut is_new = screen.listen(&mut dashboard, &self.watched, left.min(LOOK))?;
             if Instant::now() >= next {

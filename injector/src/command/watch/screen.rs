@@ -2,9 +2,13 @@
 
 use std::{
     io,
+    mem::ManuallyDrop,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
     time::{Duration, SystemTime},
 };
 
+use nix::libc;
 use ratatui::{
     DefaultTerminal, Frame,
     crossterm::{
@@ -20,15 +24,25 @@ use crate::observe::{
 
 /// The terminal, which is as it was before once this is dropped, also after a panic.
 pub(super) struct Screen {
-    terminal: DefaultTerminal,
+    /// Dropped by itself, it would have to say on a terminal that is gone that it cannot restore it.
+    terminal: ManuallyDrop<DefaultTerminal>,
+    events: Receiver<io::Result<Event>>,
+    is_gone: bool,
 }
 
 impl Screen {
     pub(super) fn open(color: bool) -> io::Result<Self> {
         style::force_color_output(color);
         Ok(Self {
-            terminal: ratatui::try_init()?,
+            terminal: ManuallyDrop::new(ratatui::try_init()?),
+            events: listen(),
+            is_gone: false,
         })
+    }
+
+    /// Whether the terminal is gone, as after a connection broke. Then SIGHUP may still be on its way.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     pub(super) fn draw(
@@ -37,7 +51,11 @@ impl Screen {
         watched: &[Watched],
     ) -> io::Result<()> {
         let draw = |frame: &mut Frame<'_>| dashboard.draw(frame, watched, SystemTime::now());
-        self.terminal.draw(draw).map(drop)
+        match self.terminal.draw(draw) {
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => self.is_gone = true,
+            drawn => drop(drawn?),
+        }
+        Ok(())
     }
 
     /// Waits for a key at most so long; whether there is something new to draw.
@@ -47,27 +65,47 @@ impl Screen {
         watched: &[Watched],
         patience: Duration,
     ) -> io::Result<bool> {
-        if !event::poll(patience)? {
-            return Ok(false);
-        }
-        match event::read()? {
+        let event = match self.events.recv_timeout(patience) {
+            Ok(event) => event?,
+            Err(RecvTimeoutError::Timeout) => return Ok(false),
+            Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        Ok(match event {
             Event::Key(key) if key.kind == KeyEventKind::Press => {
                 let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
-                if let Some(key) = key_of(key.code, with_control) {
+                let key = key_of(key.code, with_control);
+                key.is_some_and(|key| {
                     dashboard.press(key, watched);
-                    return Ok(true);
-                }
-                Ok(false)
+                    true
+                })
             }
-            Event::Resize(..) => Ok(true),
-            _ => Ok(false),
-        }
+            Event::Resize(..) => true,
+            _ => false,
+        })
     }
+}
+
+/// What happens at the terminal. On a thread of its own: crossterm waits for the rest of a sequence of which
+/// the beginning was typed, and does not come back at all once the terminal is gone. It ends with the process.
+fn listen() -> Receiver<io::Result<Event>> {
+    let (sender, events) = mpsc::channel();
+    thread::spawn(move || {
+        loop {
+            let event = event::read();
+            let is_last = event.is_err();
+            if sender.send(event).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    events
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        // It may be gone itself.
+        let _ = self.terminal.show_cursor();
+        let _ = ratatui::try_restore();
     }
 }
 
