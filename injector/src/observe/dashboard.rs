@@ -230,9 +230,9 @@ impl Dashboard {
 
     /// Of the rule that is chosen, or of all those of the run that is.
     fn histograms(&self, watched: &[Watched]) -> String {
-        let rules = watched.iter().flat_map(|watched| {
-            let rules = watched.run.achieved.iter().flat_map(|all| &all.rules);
-            rules.map(|rule| (Place::of_rule(&watched.run, rule), rule))
+        let rules = watched.iter().flat_map(|Watched { run, .. }| {
+            let rules = run.rules().iter();
+            rules.map(|rule| (Place::of_rule(run, rule), rule))
         });
         let chosen =
             rules.filter(|(place, _)| self.chosen.as_ref().is_some_and(|chosen| chosen.has(place)));

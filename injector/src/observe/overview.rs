@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     format,
-    report::{self, Achieved},
+    report::{self, Achieved, AchievedRule},
 };
 use crate::datapath::{
     Attached, Result,
@@ -143,6 +143,13 @@ impl Run {
             notes: record.notes,
             evicted: record.evicted,
         })
+    }
+
+    /// What its rules achieved; none where that cannot be read.
+    pub fn rules(&self) -> &[AchievedRule] {
+        self.achieved
+            .as_ref()
+            .map_or(&[], |achieved| &achieved.rules)
     }
 
     /// All of it, in lines.

@@ -11,7 +11,7 @@ use super::{
     format,
     overview::Run,
     rates::{History, Rates},
-    report,
+    report::{self, AchievedRule},
 };
 use crate::plan::Hook;
 
@@ -55,8 +55,7 @@ impl Watched {
         }
         let watched = runs.into_iter().map(|run| {
             let mut of_rules = Vec::new();
-            let rules = run.achieved.iter().flat_map(|achieved| &achieved.rules);
-            for (key, rule) in keys(&run).iter().zip(rules) {
+            for (key, rule) in keys(&run).iter().zip(run.rules()) {
                 let mut history = histories.remove(key).unwrap_or_default();
                 history.add(at, rule.into());
                 of_rules.push(history);
@@ -73,7 +72,7 @@ impl Watched {
     pub fn lines(&self, now: SystemTime) -> Vec<String> {
         let now = humantime::format_rfc3339_seconds(now);
         let device = &self.run.device;
-        let rules = self.run.achieved.iter().flat_map(|all| &all.rules);
+        let rules = self.run.rules().iter();
         let lines: Vec<_> = rules
             .zip(&self.histories)
             .map(|(rule, history)| {
@@ -119,8 +118,7 @@ impl<'a> Line<'a> {
 }
 
 fn keys(run: &Run) -> Vec<Key> {
-    let rules = run.achieved.iter().flat_map(|achieved| &achieved.rules);
-    let key = |rule: &report::AchievedRule| {
+    let key = |rule: &AchievedRule| {
         (
             run.netns,
             run.device.clone(),
@@ -129,5 +127,5 @@ fn keys(run: &Run) -> Vec<Key> {
             rule.direction,
         )
     };
-    rules.map(key).collect()
+    run.rules().iter().map(key).collect()
 }

@@ -52,10 +52,13 @@ impl Screen {
     ) -> io::Result<()> {
         let draw = |frame: &mut Frame<'_>| dashboard.draw(frame, watched, SystemTime::now());
         match self.terminal.draw(draw) {
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => self.is_gone = true,
-            drawn => drop(drawn?),
+            Ok(_) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+                self.is_gone = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Waits for a key at most so long; whether there is something new to draw.

@@ -91,8 +91,7 @@ impl Place {
 /// All that may be chosen, in the order of their [`items`].
 pub(super) fn places(watched: &[Watched]) -> Vec<Place> {
     let of_run = |Watched { run, .. }: &Watched| {
-        let rules = run.achieved.iter().flat_map(|achieved| &achieved.rules);
-        let rules = rules.map(|rule| Place::of_rule(run, rule));
+        let rules = run.rules().iter().map(|rule| Place::of_rule(run, rule));
         [Place::of_run(run)]
             .into_iter()
             .chain(rules)
@@ -112,8 +111,7 @@ pub(super) fn items(
     let mut items = Vec::new();
     for Watched { run, histories } in watched {
         items.push(Item(of_run(run, columns, palette, all, now)));
-        let rules = run.achieved.iter().flat_map(|achieved| &achieved.rules);
-        for (rule, history) in rules.zip(histories) {
+        for (rule, history) in run.rules().iter().zip(histories) {
             items.push(Item(of_rule(rule, history, columns, palette)));
         }
     }
@@ -211,10 +209,8 @@ impl Columns {
     pub(super) fn new(watched: &[Watched], all: usize) -> Self {
         const NAME_MIN: usize = 4;
         const NAME_MAX: usize = 14;
-        let rules = watched.iter().flat_map(|watched| &watched.run.achieved);
-        let names = rules
-            .flat_map(|achieved| &achieved.rules)
-            .map(|rule| width(&rule.rule));
+        let rules = watched.iter().flat_map(|watched| watched.run.rules());
+        let names = rules.map(|rule| width(&rule.rule));
         let name = names.max().unwrap_or(0).clamp(NAME_MIN, NAME_MAX);
         // Each is followed by a blank, but for the last.
         let others = MARK + name + DIRECTION + PACKETS + BITS + HITS + 6;
