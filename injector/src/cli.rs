@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod completions;
+mod import;
 mod judge;
 mod man;
 mod metrics;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use self::{
     completions::{Completions, VARIABLE, answer},
+    import::Import,
     judge::Judge,
     man::Man,
     metrics::Metrics,
@@ -108,6 +110,8 @@ pub enum Command {
     Stage,
     /// Validate profiles, without privileges
     Check(Check),
+    /// Make a profile of faults that were written for another tool
+    Import(Import),
     /// Show what `run` would do, without doing it
     Plan(Plan),
     /// Show the fate of the first packets that a rule will match

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod guard;
 mod hold;
+mod import;
 mod man;
 mod missing;
 mod plan;
@@ -53,6 +54,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Scenario(args) => scenario::scenario(&args, &global),
         Command::Stage => scenario::stage(),
         Command::Check(args) => check::check(&args, &global),
+        Command::Import(args) => import::import(&args, &global),
         Command::Plan(args) => plan::plan(&args, &global),
         Command::Predict(args) => predict::predict(&args, &global),
         Command::Status(args) => status::status(&args, &global),

@@ -117,6 +117,13 @@ fn word_of<T: Keyword>(value: &T) -> Option<&'static str> {
         .map(|(word, _)| *word)
 }
 
+impl Distribution {
+    /// Its name; a table has none.
+    pub(crate) fn word(&self) -> Option<&'static str> {
+        word_of(self)
+    }
+}
+
 impl FromStr for Protocol {
     type Err = UnitError;
 

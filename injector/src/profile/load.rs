@@ -76,9 +76,59 @@ impl Source {
         }
     }
 
+    /// A text that somebody has made; errors call it `name`.
+    pub(crate) fn of_text(name: &str, directory: &Path, text: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            text,
+        }
+    }
+
     /// The text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The text as values, whatever they mean.
+    pub(crate) fn value(&self) -> Result<serde_yaml::Value, (Box<Issue>, Option<usize>)> {
+        let text = guard::without_bom(&self.text);
+        guard::check(text).map_err(|(issue, offset)| (Box::new(issue), offset))?;
+        yaml::value(text).map_err(|located| (Box::new(located.issue), located.offset))
+    }
+
+    /// Each of the documents in the text, blanks being where the others are.
+    pub(crate) fn documents(&self) -> Vec<Self> {
+        let mut documents = vec![String::new()];
+        let mut blank = String::new();
+        for line in self.text.split_inclusive('\n') {
+            let end = if line.ends_with('\n') { "\n" } else { "" };
+            let blanks = " ".repeat(line.len() - end.len()) + end;
+            let is_separator = line.trim_end() == "---" || line.starts_with("--- ");
+            for document in documents.iter_mut().rev().skip(usize::from(!is_separator)) {
+                document.push_str(&blanks);
+            }
+            match (is_separator, documents.last_mut()) {
+                (false, Some(document)) => document.push_str(line),
+                _ => documents.push(blank.clone() + &blanks),
+            }
+            blank.push_str(&blanks);
+        }
+        let is_comment = |line: &str| line.trim().is_empty() || line.starts_with('#');
+        documents.retain(|document| !document.lines().all(is_comment));
+        let document = |text| Self::of_text(&self.name, &self.directory, text);
+        documents.into_iter().map(document).collect()
+    }
+
+    /// Shows what is wrong at a byte, or with the text as a whole.
+    pub(crate) fn refuse(&self, issue: Issue, offset: Option<usize>) -> ProfileError {
+        refused(&self.name, &self.text, issue, offset)
+    }
+
+    /// Shows what is wrong at a field.
+    pub(crate) fn refuse_field(&self, issue: Issue, path: FieldPath) -> ProfileError {
+        let located = place(&self.text, *Conflict::new(issue, path));
+        Diagnostic::new(&self.name, &self.text, located).into()
     }
 
     /// What the text says.

@@ -44,6 +44,16 @@ pub(crate) fn read<T: Vocabulary + DeserializeOwned>(text: &str) -> Result<T, Bo
     }
 }
 
+/// Reads whatever values there are in a text that the guard has passed.
+pub(crate) fn value(text: &str) -> Result<Value, Box<Located>> {
+    serde_yaml::from_str(text).map_err(|error| {
+        let offset = error
+            .location()
+            .map(|location| byte_offset(text, &location));
+        Box::new(Located::new(Issue::new(error.to_string()), offset))
+    })
+}
+
 /// Returns the mapping at `path` as a text of its own, with one more key; `None` where there is none.
 pub(crate) fn extract(text: &str, path: &FieldPath, key: &str, value: &str) -> Option<String> {
     let mut whole: Value = serde_yaml::from_str(text).ok()?;
