@@ -6,7 +6,7 @@ use injector_tests::{
     Injector, Lab, clock,
     directory::Directory,
     injector, kernel,
-    stats::{assert_share, median, quartile},
+    stats::assert_share,
     theory::Chain,
     tool,
     udp::{Flow, Report},
@@ -54,8 +54,8 @@ fn both(options: &str, flow: &Flow) -> (Report, Option<Report>) {
 }
 
 #[track_caller]
-fn assert_near(what: &str, ours: f64, netems: f64, deviation: f64, late: f64) {
-    let bound = SIGMAS * deviation * 2_f64.sqrt() + late;
+fn assert_near(what: &str, ours: f64, netems: f64, deviation: f64) {
+    let bound = SIGMAS * deviation * 2_f64.sqrt();
     eprintln!("{what}: {ours} and netem's {netems}, at most {bound} apart");
     assert!(
         (ours - netems).abs() < bound,
@@ -83,49 +83,38 @@ fn imported_loss_and_copies_are_those_of_netem() {
         let rate = loss.loss_rate();
         let arrivals = COUNT as f64 * (1.0 - rate) * (1.0 + COPIED);
         let deviation = loss.loss_deviation(COUNT) * (1.0 + COPIED) + (arrivals * COPIED).sqrt();
-        assert_near("arrivals", copies(&ours), copies(&netems), deviation, 0.0);
+        assert_near("arrivals", copies(&ours), copies(&netems), deviation);
     }
 }
 
+/// A busy machine makes delays longer, never shorter: so the short ones are judged.
 #[test]
 fn imported_delays_are_those_of_netem() {
     const COUNT: u64 = 2000;
-    const JITTER: f64 = 0.008;
+    const MS: Duration = Duration::from_millis(1);
+    /// Of a normal distribution, what lies more than one deviation below the middle.
+    const BELOW: f64 = 0.1587;
     if !kernel::can_delay() || !kernel::has_netem() {
         return;
     }
     let _alone = clock::alone();
-    let ms = Duration::from_millis(1);
-    let flow = Flow::new(COUNT).gap(ms).linger(500 * ms);
+    let flow = Flow::new(COUNT).gap(MS).linger(500 * MS);
     let (ours, netems) = both("delay 60ms 8ms distribution normal", &flow);
-    let netems = netems.expect("there is one");
-    let seconds = |report: &Report, of: fn(Vec<Duration>) -> Duration| {
-        let delays = report
+    let most = COUNT as f64 * BELOW + SIGMAS * (COUNT as f64 * BELOW * (1.0 - BELOW)).sqrt();
+    for (who, report) in [("injector", ours), ("netem", netems.expect("there is one"))] {
+        let delays: Vec<Duration> = report
             .delays()
             .into_iter()
             .map(|(_, delay)| delay)
             .collect();
-        of(delays).as_secs_f64()
-    };
-    // Of quantiles of a normal distribution, by its density there; and what a machine adds.
-    let late = clock::late_max().as_secs_f64();
-    let quantiles = [
-        (
-            "median, s",
-            median as fn(Vec<Duration>) -> Duration,
-            0.5,
-            0.399,
-        ),
-        ("quartile, s", quartile, 0.25, 0.318),
-    ];
-    for (what, of, share, density) in quantiles {
-        let deviation = (share * (1.0_f64 - share) / COUNT as f64).sqrt() / density * JITTER;
-        assert_near(
-            what,
-            seconds(&ours, of),
-            seconds(&netems, of),
-            deviation,
-            late,
+        let below = delays.iter().filter(|delay| **delay < 52 * MS).count() as f64;
+        eprintln!("{who}: {below} below 52 ms, at most {most}; of {COUNT}");
+        assert!(below <= most, "{who}: {below} below 52 ms");
+        // Either has a table that ends at four deviations.
+        let fastest = *delays.iter().min().expect("something arrives");
+        assert!(
+            (28 * MS..52 * MS).contains(&fastest),
+            "{who}: the fastest took {fastest:?}"
         );
     }
 }
