@@ -42,6 +42,8 @@ pub const SCAN_MAX: usize = 8;
 /// Most match entries of one direction that protect packets from every rule: two for an SSH
 /// connection, and for ARP, neighbour discovery, and DHCP in both versions of IP.
 pub const PROTECTED_MAX: usize = 6;
+/// Flows of which packets are counted; then those are forgotten of which none has come for longest.
+pub const CONNECTIONS_MAX: u32 = 1 << 16;
 /// Most rules of one direction.
 pub const RULES_MAX: usize = 1024;
 /// Generations of rules: one in force, and one that is being prepared or forgotten.
@@ -87,6 +89,8 @@ pub mod maps {
     pub const DIMENSIONS: &str = "DIMENSIONS";
     /// `Array<Row>`, indexed by what dimensions say.
     pub const ROWS: &str = "ROWS";
+    /// `LruHash<u64, u64>`: how many packets of a flow have come, by [`flow`](crate::flow).
+    pub const CONNECTIONS: &str = "CONNECTIONS";
     /// `Array<FaultSpec>`, indexed by slot.
     pub const FAULTS: &str = "FAULTS";
     /// `Array<RuleState>`, indexed by slot.

@@ -128,13 +128,13 @@ pub fn search<V: BitVectors>(vectors: &V, features: u64, key: &PacketKey) -> Opt
         truths(6)?,
         truths(7)?,
     ];
-    first_in_all(vectors, rows)
+    first_in_all(vectors, &rows)
 }
 
 /// The first entry in all rows that are there.
 #[inline(always)]
-fn first_in_all<V: BitVectors>(vectors: &V, rows: [Option<&Row>; ROWS]) -> Option<usize> {
-    let mut summary = in_all(&rows, |row| row.summary) & ((1 << ROW_WORDS) - 1);
+fn first_in_all<V: BitVectors>(vectors: &V, rows: &[Option<&Row>; ROWS]) -> Option<usize> {
+    let mut summary = in_all(rows, |row| row.summary) & ((1 << ROW_WORDS) - 1);
     for _ in 0..ROW_WORDS {
         if summary == 0 {
             break;
@@ -142,7 +142,7 @@ fn first_in_all<V: BitVectors>(vectors: &V, rows: [Option<&Row>; ROWS]) -> Optio
         let i = summary.trailing_zeros() as usize;
         // The compiler knows the bound and would drop the mask, or put the number on the stack, of
         // which 5.10 remembers no bounds.
-        let word = in_all(&rows, |row| row.words[vectors.forget(i) & (ROW_WORDS - 1)]);
+        let word = in_all(rows, |row| row.words[vectors.forget(i) & (ROW_WORDS - 1)]);
         if word != 0 {
             return Some(64 * i + word.trailing_zeros() as usize);
         }

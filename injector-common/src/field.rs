@@ -5,7 +5,7 @@
 
 use crate::{
     abi::{PREDICATES_MAX, Predicate, Predicates, features},
-    dimension,
+    dimension, flow,
     wire::PacketKey,
 };
 
@@ -15,10 +15,39 @@ pub const TTL: usize = dimension::COUNT;
 pub const TRAFFIC_CLASS: usize = dimension::COUNT + 1;
 /// The mark that the packet has in this kernel.
 pub const MARK: usize = dimension::COUNT + 2;
+/// Flags of TCP, by bit from FIN on.
+pub const TCP_FLAGS: usize = dimension::COUNT + 3;
+/// The type of ICMP or ICMPv6.
+pub const ICMP_TYPE: usize = dimension::COUNT + 4;
+/// Whether the packet is a part of one: a value of [`fragment`].
+pub const FRAGMENT: usize = dimension::COUNT + 5;
+/// Bytes of the IP packet on the wire.
+pub const LENGTH: usize = dimension::COUNT + 6;
+/// The VLAN of the outermost tag.
+pub const VLAN: usize = dimension::COUNT + 7;
+/// The source address of Ethernet: its last six bytes.
+pub const SRC_MAC: usize = dimension::COUNT + 8;
+/// The destination address of Ethernet.
+pub const DST_MAC: usize = dimension::COUNT + 9;
+/// The packet's number in its flow and direction, from 1 on. Until it is counted, how many packets it is on
+/// the wire.
+pub const CONNECTION: usize = dimension::COUNT + 10;
+/// What [`flow::share`] says of the packet's flow.
+pub const FLOW: usize = dimension::COUNT + 11;
 /// Whose socket it is: a bit for each owner that rules look for (see [`OWNERS_MAX`](crate::abi::OWNERS_MAX)).
-pub const OWNER: usize = dimension::COUNT + 3;
+pub const OWNER: usize = dimension::COUNT + 12;
 /// How many there are. Field i is bit `features::FIELDS_SHIFT + i` of [`features`].
-pub const COUNT: usize = dimension::COUNT + 4;
+pub const COUNT: usize = dimension::COUNT + 13;
+
+/// Values of [`FRAGMENT`].
+pub mod fragment {
+    /// The packet is whole.
+    pub const NONE: u64 = 0;
+    /// The first part of one.
+    pub const FIRST: u64 = 1;
+    /// Another part.
+    pub const LATER: u64 = 2;
+}
 
 /// Room for all of them, and any index below a power of two.
 const LEN: usize = 32;
@@ -79,6 +108,10 @@ impl Predicates {
         for dimension in 0..dimension::COUNT {
             let coordinate = key.coordinate(dimension);
             key.fields.set(features, dimension, coordinate);
+        }
+        if features & features::field(FLOW) != 0 {
+            let share = flow::share(self.flow_key, key);
+            key.fields.set(features, FLOW, share);
         }
         let (mut truths, mut i) = (0, 0);
         // The bound is a constant too, so that the verifier sees an end.

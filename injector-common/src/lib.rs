@@ -18,6 +18,7 @@ pub mod dimension;
 pub mod distribution;
 pub mod fate;
 pub mod field;
+pub mod flow;
 pub mod pace;
 pub mod random;
 pub mod track;

@@ -17,7 +17,7 @@ use network_types::{
 
 use crate::{
     abi::features,
-    field::{self, Fields},
+    field::{self, Fields, fragment},
 };
 
 /// Most VLAN tags looked behind, not counting one that the device has already taken off.
@@ -67,6 +67,9 @@ pub mod protocol {
     /// IPv6 destination options.
     pub(super) const DESTINATION: u8 = 60;
 }
+
+/// Where the flags lie in the header of TCP.
+const TCP_FLAGS_OFFSET: usize = 13;
 
 /// Stands for "no port": outside the range of ports, inside that of "any port".
 pub const NO_PORT: u32 = 1 << 16;
@@ -280,7 +283,7 @@ pub fn parse<B: Bytes + ?Sized>(
     let (kind, offset) = if raw_ip {
         raw_kind(frame)?
     } else {
-        link_kind(frame)?
+        link_kind(frame, features, key)?
     };
     let offset = frame.forget(offset);
     let layout = match kind {
@@ -294,8 +297,8 @@ pub fn parse<B: Bytes + ?Sized>(
     key.ethertype = kind;
     key.protocol = layout.protocol;
     (key.src_port, key.dst_port) = (NO_PORT, NO_PORT);
-    if features & features::PORTS != 0 {
-        ports(frame, &layout, features, key)?;
+    if features & features::TRANSPORT_HEADER != 0 {
+        transport(frame, &layout, features, key)?;
     }
     Ok(layout)
 }
@@ -341,18 +344,39 @@ pub(crate) fn transport_len<B: Bytes + ?Sized>(frame: &B, layout: &Layout) -> us
 
 /// The EtherType behind Ethernet header and VLAN tags, and where its header starts.
 #[inline(always)]
-fn link_kind<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, usize), Unparseable> {
+fn link_kind<B: Bytes + ?Sized>(
+    frame: &B,
+    features: u64,
+    key: &mut PacketKey,
+) -> Result<(u16, usize), Unparseable> {
     let eth: EthHdr = frame.read(0).ok_or(Unparseable::Truncated)?;
+    key.fields.set(features, field::SRC_MAC, mac(eth.src_addr));
+    key.fields.set(features, field::DST_MAC, mac(eth.dst_addr));
     let (mut kind, mut offset) = (u16::from_be(eth.ether_type), EthHdr::LEN);
     for _ in 0..VLAN_TAGS_MAX {
         if kind != ethertype::VLAN && kind != ethertype::QINQ {
             break;
         }
         let tag: VlanHdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
+        if offset == EthHdr::LEN {
+            let id = vlan_id(u16::from_be_bytes(tag.tci));
+            key.fields.set(features, field::VLAN, id);
+        }
         kind = u16::from_be(tag.ether_type);
         offset += VlanHdr::LEN;
     }
     Ok((kind, offset))
+}
+
+/// The VLAN of a tag.
+#[inline(always)]
+pub const fn vlan_id(tci: u16) -> u64 {
+    (tci & 0xfff) as u64
+}
+
+#[inline(always)]
+const fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 #[inline(always)]
@@ -384,12 +408,16 @@ fn ipv4<B: Bytes + ?Sized>(
     key.fields.set(features, field::TTL, ip.ttl as u64);
     key.fields
         .set(features, field::TRAFFIC_CLASS, ip.tos as u64);
+    let len = u16::from_be_bytes(ip.tot_len);
+    key.fields.set(features, field::LENGTH, len as u64);
+    let fragment = fragment(u16::from_be_bytes(ip.frags), 0x1fff, 1 << 13);
+    key.fields.set(features, field::FRAGMENT, fragment);
     Ok(Layout {
         protocol: ip.proto as u16,
         network: offset,
         transport: frame.forget(offset + header_len),
-        end: offset + u16::from_be_bytes(ip.tot_len) as usize,
-        later_fragment: u16::from_be_bytes(ip.frags) & 0x1fff != 0,
+        end: offset + len as usize,
+        later_fragment: fragment == fragment::LATER,
     })
 }
 
@@ -418,19 +446,34 @@ fn ipv6<B: Bytes + ?Sized>(
     } else {
         Extensions::none(ip.next_hdr)
     };
+    let len = u16::from_be_bytes(ip.payload_len) as usize;
+    key.fields
+        .set(features, field::LENGTH, (Ipv6Hdr::LEN + len) as u64);
+    key.fields
+        .set(features, field::FRAGMENT, extensions.fragment);
     Ok(Layout {
         protocol: extensions.protocol as u16,
         network: offset,
         transport: frame.forget(start + extensions.len),
-        end: start + u16::from_be_bytes(ip.payload_len) as usize,
-        later_fragment: extensions.later_fragment,
+        end: start + len,
+        later_fragment: extensions.fragment == fragment::LATER,
     })
+}
+
+/// Which part of a packet this is, by the bits that say where it lies and whether more follow.
+#[inline(always)]
+const fn fragment(bits: u16, offset: u16, more: u16) -> u64 {
+    match (bits & offset, bits & more) {
+        (0, 0) => fragment::NONE,
+        (0, _) => fragment::FIRST,
+        _ => fragment::LATER,
+    }
 }
 
 struct Extensions {
     len: usize,
     protocol: u8,
-    later_fragment: bool,
+    fragment: u64,
 }
 
 impl Extensions {
@@ -439,7 +482,7 @@ impl Extensions {
         Self {
             len: 0,
             protocol,
-            later_fragment: false,
+            fragment: fragment::NONE,
         }
     }
 }
@@ -462,8 +505,8 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
                     frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
                 walk.protocol = fragment.next;
                 walk.len += 8;
-                if u16::from_be_bytes(fragment.offset) >> 3 != 0 {
-                    walk.later_fragment = true;
+                walk.fragment = self::fragment(u16::from_be_bytes(fragment.offset), !7, 1);
+                if walk.fragment == fragment::LATER {
                     return Ok(walk);
                 }
                 continue;
@@ -488,10 +531,10 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
     }
 }
 
-/// The ports, with which the headers of TCP, UDP and SCTP all begin, or the type, with which that of
-/// ICMPv6 does.
+/// The ports, with which the headers of TCP, UDP and SCTP all begin, or the type, with which those of
+/// ICMP and ICMPv6 do; flags of TCP.
 #[inline(always)]
-fn ports<B: Bytes + ?Sized>(
+fn transport<B: Bytes + ?Sized>(
     frame: &B,
     layout: &Layout,
     features: u64,
@@ -505,12 +548,30 @@ fn ports<B: Bytes + ?Sized>(
             let header: UdpHdr = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
             key.src_port = u16::from_be_bytes(header.src) as u32;
             key.dst_port = u16::from_be_bytes(header.dst) as u32;
+            if features & features::field(field::TCP_FLAGS) != 0
+                && layout.protocol as u8 == protocol::TCP
+            {
+                let flags: u8 = (frame.read(layout.transport + TCP_FLAGS_OFFSET))
+                    .ok_or(Unparseable::Truncated)?;
+                key.fields.set(features, field::TCP_FLAGS, flags as u64);
+            }
         }
-        protocol::ICMPV6
-            if features & features::ICMPV6_TYPE != 0 && key.ethertype == ethertype::IPV6 =>
+        protocol::ICMP
+            if features & features::field(field::ICMP_TYPE) != 0
+                && key.ethertype == ethertype::IPV4 =>
         {
             let kind: u8 = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
-            key.dst_port = ICMPV6_TYPES + kind as u32;
+            key.fields.set(features, field::ICMP_TYPE, kind as u64);
+        }
+        protocol::ICMPV6
+            if features & (features::ICMPV6_TYPE | features::field(field::ICMP_TYPE)) != 0
+                && key.ethertype == ethertype::IPV6 =>
+        {
+            let kind: u8 = frame.read(layout.transport).ok_or(Unparseable::Truncated)?;
+            key.fields.set(features, field::ICMP_TYPE, kind as u64);
+            if features & features::ICMPV6_TYPE != 0 {
+                key.dst_port = ICMPV6_TYPES + kind as u32;
+            }
         }
         _ => {}
     }

@@ -1,12 +1,14 @@
 //! Which rule a frame belongs to.
 
 use injector_common::{
-    abi::{self, Dimensions, ENTRIES_MAX, Row, SCAN_MAX, features},
+    abi::{self, Dimensions, ENTRIES_MAX, Row, RuleTable, SCAN_MAX, features},
     classify::{self, BitVectors},
-    wire::{self, PacketKey, Unparseable},
+    field, flow,
+    wire::{self, Layout, PacketKey, Unparseable},
 };
 
 use crate::{
+    connections,
     frame::Frame,
     globals,
     maps::{DIMENSIONS, GENERATION, KEY, ROWS, RULES},
@@ -25,15 +27,18 @@ pub fn find_rule(
     frame: &Frame,
     raw_ip: bool,
     table: u32,
-    complete: impl FnOnce(&mut PacketKey),
+    complete: impl FnOnce(&mut PacketKey, &Layout),
 ) -> Result<Option<u32>, Unparseable> {
     let Some(key) = KEY.get_ptr_mut(0) else {
         return Ok(None);
     };
     // SAFETY: per-CPU, and used only until this function returns.
     let key = unsafe { &mut *key };
-    wire::parse(frame, raw_ip, globals::features(), key)?;
-    complete(key);
+    let layout = wire::parse(frame, raw_ip, globals::features(), key)?;
+    complete(key, &layout);
+    if globals::uses(features::FIELDS) {
+        judge(table);
+    }
     let slot = find_slot(table);
     Ok(if slot == NO_SLOT { None } else { Some(slot) })
 }
@@ -49,7 +54,7 @@ pub fn table(direction: u32) -> u32 {
 pub fn asks_owner(table: u32) -> bool {
     RULES
         .get(table)
-        .is_some_and(|rules| rules.predicates.ask_owner != 0)
+        .is_some_and(|rules| rules.predicates.fields & features::field(field::OWNER) != 0)
 }
 
 /// Looks the key up in a table.
@@ -64,9 +69,6 @@ extern "C" fn find_slot(table: u32) -> u32 {
     };
     if globals::uses(features::PROTECT) && rules.protects(key) {
         return PROTECTED;
-    }
-    if globals::uses(features::FIELDS) {
-        judge(table);
     }
     let entry = if globals::uses(features::BIT_VECTORS) && rules.len as usize > SCAN_MAX {
         search(table, key)
@@ -91,9 +93,27 @@ extern "C" fn judge(table: u32) -> u32 {
     if globals::uses(features::FIELDS) {
         // SAFETY: per-CPU, and nobody else uses it meanwhile.
         let key = unsafe { &mut *key };
+        count(rules, table, key);
         key.truths = rules.predicates.truths(globals::features(), key);
     }
     0
+}
+
+/// Counts the packet, where a rule of the table asks for its number.
+#[inline(always)]
+fn count(rules: &RuleTable, table: u32, key: &mut PacketKey) {
+    let features = globals::features();
+    if features & rules.predicates.fields & features::field(field::CONNECTION) == 0 {
+        return;
+    }
+    let packets = key.fields.get(field::CONNECTION);
+    let flow = flow::directed((table % 2).into(), key);
+    if packets != field::ABSENT && flow != field::ABSENT {
+        let number = connections::count(flow, packets);
+        key.fields.set(features, field::CONNECTION, number);
+    } else {
+        key.fields.set(features, field::CONNECTION, field::ABSENT);
+    }
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use injector_common::{
     field,
     pace::{Passage, Train},
     random::LANES,
-    wire::{PacketKey, Unparseable},
+    wire::{self, Layout, PacketKey, Unparseable},
 };
 
 use crate::{
@@ -153,15 +153,10 @@ fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
 extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, direction: u32) -> u32 {
     let skb = Skb::from(ctx);
     let table = classify::table(direction);
-    let find = || {
-        classify::find_rule(&skb.linear(), globals::raw_ip(), table, |key| {
-            complete(skb, key, direction, table)
-        })
-    };
-    let mut found = find();
+    let mut found = find_in_headers(skb, direction, table);
     // Rare, and dear: the headers of a packet that others hold too are copied.
     if found == Err(Unparseable::Truncated) && skb.pull_headers() {
-        found = find();
+        found = find_in_headers(skb, direction, table);
     }
     match found {
         Ok(Some(slot)) => slot,
@@ -170,19 +165,42 @@ extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, direction: u32) -> u32 {
     }
 }
 
+/// The rule of a packet, by what can be read of it directly.
+#[inline(always)]
+fn find_in_headers(skb: Skb, direction: u32, table: u32) -> Result<Option<u32>, Unparseable> {
+    classify::find_rule(&skb.linear(), globals::raw_ip(), table, |key, layout| {
+        complete(skb, key, layout, direction, table);
+    })
+}
+
 /// What a packet's frame does not tell.
 #[inline(always)]
-fn complete(skb: Skb, key: &mut PacketKey, direction: u32, table: u32) {
+fn complete(skb: Skb, key: &mut PacketKey, layout: &Layout, direction: u32, table: u32) {
     let features = globals::features();
-    if features & features::field(field::OWNER) != 0 && classify::asks_owner(table) {
+    let looks_at = |field| globals::uses(features::field(field));
+    if looks_at(field::OWNER) && classify::asks_owner(table) {
         let label = owner::label_of_packet(skb.context(), direction);
         if label == field::ABSENT {
             record::path(|counters| counters.unowned += 1);
         }
         key.fields.set(features, field::OWNER, label);
     }
-    if features & features::field(field::MARK) != 0 {
+    if looks_at(field::MARK) {
         key.fields.set(features, field::MARK, skb.mark().into());
+    }
+    // The outermost tag, where it does not stand in the frame.
+    if looks_at(field::VLAN) && skb.vlan_present() != 0 {
+        let id = wire::vlan_id(skb.vlan_tci() as u16);
+        key.fields.set(features, field::VLAN, id);
+    }
+    if looks_at(field::LENGTH)
+        && let Some(len) = skb.segment_len(layout.network)
+    {
+        key.fields.set(features, field::LENGTH, len);
+    }
+    if looks_at(field::CONNECTION) {
+        key.fields
+            .set(features, field::CONNECTION, skb.wire_packets());
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod classify;
+mod connections;
 mod decide;
 mod divert;
 mod foresee;

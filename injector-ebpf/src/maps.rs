@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use injector_common::{
     abi::{
@@ -36,6 +36,10 @@ pub static ROWS: Array<Row> = Array::with_max_entries(1, 0);
 /// Where a packet's key lies while rules are compared with it.
 #[map]
 pub static KEY: PerCpuArray<PacketKey> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many packets of each flow have come, where some rule asks for it.
+#[map]
+pub static CONNECTIONS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1, 0);
 
 /// What each rule does.
 #[map]

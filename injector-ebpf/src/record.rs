@@ -179,7 +179,7 @@ pub fn rule_id(slot: u32) -> RuleId {
 #[inline(always)]
 pub fn enter(rule: RuleId, packets: u64) {
     // SAFETY: a field of a map element.
-    add(rule, packets, |state| unsafe {
+    add_to_rule(rule, packets, |state| unsafe {
         &raw mut (*state).in_flight
     });
 }
@@ -194,7 +194,7 @@ pub fn leave(rule: RuleId, packets: u64) {
 #[inline(always)]
 pub fn cross(rule: RuleId, packets: u64) {
     // SAFETY: as in `enter`.
-    add(rule, packets, |state| unsafe { &raw mut (*state).crossing });
+    add_to_rule(rule, packets, |state| unsafe { &raw mut (*state).crossing });
 }
 
 /// Notes that packets have crossed the pair.
@@ -203,10 +203,9 @@ pub fn crossed(rule: RuleId, packets: u64) {
     cross(rule, packets.wrapping_neg());
 }
 
-/// Adds to a count of a rule, unless another has its slot now. Atomically: `core` has no such operation
-/// for eBPF, where one that returns the sum came only with Linux 5.12.
+/// Adds to a count of a rule, unless another has its slot now.
 #[inline(always)]
-fn add(rule: RuleId, packets: u64, count: impl FnOnce(*mut RuleState) -> *mut u64) {
+fn add_to_rule(rule: RuleId, packets: u64, count: impl FnOnce(*mut RuleState) -> *mut u64) {
     let Some(state) = STATES.get_ptr_mut(rule.slot()) else {
         return;
     };
@@ -216,10 +215,24 @@ fn add(rule: RuleId, packets: u64, count: impl FnOnce(*mut RuleState) -> *mut u6
         if !rule.is_of((&raw const (*state).epoch).read_volatile()) {
             return;
         }
+        add(count(state), packets);
+    }
+}
+
+/// Adds atomically: `core` has no such operation for eBPF, where one that returns the sum came only with
+/// Linux 5.12.
+///
+/// # Safety
+///
+/// The word must be one of a map element, and aligned.
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, number: u64) {
+    // SAFETY: as the caller promises.
+    unsafe {
         asm!(
-            "lock *(u64 *)({word} + 0) += {packets}",
-            word = in(reg) count(state),
-            packets = in(reg) packets,
+            "lock *(u64 *)({word} + 0) += {number}",
+            word = in(reg) word,
+            number = in(reg) number,
             options(nostack),
         );
     }

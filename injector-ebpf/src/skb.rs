@@ -79,6 +79,8 @@ impl Skb {
     field!(gso_size, gso_size: u32);
     field!(protocol, protocol: u32);
     field!(mark, mark: u32);
+    field!(vlan_present, vlan_present: u32);
+    field!(vlan_tci, vlan_tci: u32);
     field!(priority, set_priority, priority: u32);
     field!(tstamp, set_tstamp, tstamp: u64);
 
@@ -174,6 +176,16 @@ impl Skb {
         // Each but the first gets a copy of the headers.
         let headers = u64::from(headers_len(self.0));
         (len + (packets - 1) * headers).div_ceil(packets)
+    }
+
+    /// How long the IP packet is on the wire that starts at `network`; of a super-packet each but the last, which
+    /// may be shorter. `None` where this is none.
+    #[inline(always)]
+    pub fn segment_len(self, network: usize) -> Option<u64> {
+        let size = self.gso_size();
+        // Each has headers of its own.
+        let headers = (size != 0).then(|| headers_len(self.0) as usize)?;
+        Some(headers.saturating_sub(network) as u64 + u64::from(size))
     }
 
     /// Sends a clone, which belongs to no socket, out of `ifindex`.

@@ -143,6 +143,12 @@ pub enum PlanError {
         /// The first rule that does not fit.
         rule: String,
     },
+    /// A rule's conditions exclude each other.
+    #[error("no packet meets all conditions of rule `{rule}`")]
+    MatchesNothing {
+        /// The rule.
+        rule: String,
+    },
     /// The rules ask for too many different things.
     #[error(
         "the rules ask {predicates} different things of packets beside addresses, ports and protocol, and \
@@ -177,6 +183,9 @@ impl PlanError {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::TooManyEntries { .. } => "merge addresses into CIDR blocks and ports into ranges",
+            Self::MatchesNothing { .. } => {
+                "look for conditions that exclude each other, under `any` and `not`, too"
+            }
             Self::TooManyPredicates { .. } => {
                 "merge values into ranges, or spread the rules over phases"
             }
@@ -184,6 +193,9 @@ impl PlanError {
         }
     }
 }
+
+/// The label of the stream that chooses flows: beyond those of phases and rules.
+const FLOWS: u64 = u64::MAX;
 
 /// The longest that fq can hold a packet, and a minute less for senders that plan ahead: its horizon is
 /// 32 bits of microseconds (`TCA_FQ_HORIZON`).
@@ -201,6 +213,7 @@ impl Plan {
     /// comes: the same packets get the same fates in every repetition.
     pub fn all(profile: &Profile, seed: u64) -> Result<Vec<Self>, PlanError> {
         let stream = Stream::new(seed);
+        let flow_key = stream.fork(FLOWS).key();
         let one = |phase, course: PhaseOf<'_>| {
             // First: lists of a few lines multiply to more entries than fit into memory.
             check_entries(course.rules)?;
@@ -218,12 +231,12 @@ impl Plan {
             })
         };
         match &profile.course {
-            Course::Steady(rules) => Ok(vec![one(None, PhaseOf::steady(rules, stream))?]),
+            Course::Steady(rules) => Ok(vec![one(None, PhaseOf::steady(rules, flow_key, stream))?]),
             Course::Phased(timeline) => (timeline.phases.iter().enumerate())
                 .map(|(n, phase)| {
                     let course = PhaseOf {
                         ramp: phase.ramp.then(|| (timeline.ramp_from(n), phase.duration)),
-                        ..PhaseOf::steady(&phase.rules, stream.fork(n as u64))
+                        ..PhaseOf::steady(&phase.rules, flow_key, stream.fork(n as u64))
                     };
                     one(Some(phase.name.clone()), course)
                 })
@@ -298,15 +311,18 @@ fn hooks(direction: Direction) -> impl Iterator<Item = Hook> {
 /// Rules that are in force together.
 struct PhaseOf<'a> {
     rules: &'a [Rule],
+    /// Seed of what is chosen by flow: the same in every phase, so that the same flows suffer.
+    flow_key: u64,
     stream: Stream,
     /// The rules from whose values these ramp to their own, and how long that takes.
     ramp: Option<(Vec<Option<&'a Rule>>, DurationNs)>,
 }
 
 impl<'a> PhaseOf<'a> {
-    fn steady(rules: &'a [Rule], stream: Stream) -> Self {
+    fn steady(rules: &'a [Rule], flow_key: u64, stream: Stream) -> Self {
         Self {
             rules,
+            flow_key,
             stream,
             ramp: None,
         }
@@ -327,9 +343,14 @@ impl<'a> PhaseOf<'a> {
 
 fn plan_rules(phase: &PhaseOf<'_>) -> Result<(Vec<PlannedRule>, Predicates, Models), PlanError> {
     let (mut planned, mut models) = (Vec::new(), Models::default());
-    let mut predicates = Predicates::default();
+    let mut predicates = Predicates::new(phase.flow_key);
     for (index, rule) in phase.rules.iter().enumerate() {
         let entries = matching::entries(&rule.matching, &mut predicates);
+        if entries.is_empty() {
+            return Err(PlanError::MatchesNothing {
+                rule: rule.name.clone(),
+            });
+        }
         if predicates.len() > PREDICATES_MAX {
             return Err(too_many_predicates(phase.rules, rule));
         }
@@ -365,7 +386,7 @@ fn too_many_predicates(rules: &[Rule], first_beyond: &Rule) -> PlanError {
 fn keep_from_xdp(rules: &mut [PlannedRule], predicates: &Predicates) {
     let is_unseen = |rule: &&mut PlannedRule| {
         let mut entries = rule.entries.iter();
-        let sees = |entry: &MatchEntry| predicates.fields_of(entry) & !features::SEEN_BY_XDP == 0;
+        let sees = |entry: &MatchEntry| predicates.fields_of(entry) & features::UNSEEN_BY_XDP == 0;
         rule.hook == Hook::Ingress && !entries.all(sees)
     };
     for rule in rules.iter_mut().skip_while(|rule| !is_unseen(rule)) {

@@ -22,6 +22,7 @@ mod fault;
 mod file;
 pub(crate) mod files;
 mod guard;
+mod icmp;
 mod inline;
 pub(crate) mod issue;
 #[cfg(test)]
@@ -46,7 +47,7 @@ pub(crate) mod yaml;
 
 use ipnet::IpNet;
 
-use crate::units::{Dscp, Mark, Owner, PortRange, Span, Ttl};
+use crate::units::{Dscp, Flows, Length, Mac, Mark, Owner, PortRange, Span, TcpFlags, Ttl, Vlan};
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
@@ -57,6 +58,7 @@ pub use self::fault::{
 };
 pub use self::files::RECORDED_LINES_MAX;
 pub use self::guard::SIZE_MAX;
+pub use self::icmp::IcmpType;
 pub(crate) use self::inline::Inline;
 pub use self::load::{Source, file_of, load, parse, read};
 pub use self::queue::QueueLimit;
@@ -181,6 +183,56 @@ pub struct Match {
     pub mark: Vec<Mark>,
     /// One of each of these owns its socket; every list has some.
     pub owners: Vec<Vec<Owner>>,
+    /// Congestion notification is one of these.
+    pub ecn: Vec<Ecn>,
+    /// One of these flags of TCP are as they say.
+    pub tcp_flags: Vec<TcpFlags>,
+    /// The type of ICMP, or ICMPv6, is one of these.
+    pub icmp_type: Vec<IcmpType>,
+    /// The packet is one of these parts of one.
+    pub fragment: Vec<Fragment>,
+    /// Bytes of the IP packet lie in one of these.
+    pub length: Vec<Span<Length>>,
+    /// The outermost VLAN lies in one of these.
+    pub vlan: Vec<Span<Vlan>>,
+    /// The source address of Ethernet is one of these.
+    pub src_mac: Vec<Mac>,
+    /// The destination address of Ethernet is one of these.
+    pub dst_mac: Vec<Mac>,
+    /// The packet is one of so many that came first in its flow and direction.
+    pub first: Option<u32>,
+    /// Its flow is one of these.
+    pub flows: Vec<Flows>,
+    /// It meets all conditions of one of these.
+    pub any: Vec<Self>,
+    /// It does not meet all conditions of this.
+    pub not: Option<Box<Self>>,
+}
+
+/// What a packet says about congestion (RFC 3168).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ecn {
+    /// Its flow does not understand such.
+    NotEct = 0,
+    /// Its flow does, by the second code.
+    Ect1 = 1,
+    /// Its flow does.
+    Ect0 = 2,
+    /// It has met congestion.
+    Ce = 3,
+}
+
+/// Which part of a packet one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fragment {
+    /// None: it is whole.
+    No,
+    /// Any.
+    Any,
+    /// The first, which has the ports.
+    First,
+    /// Another, which has none.
+    Later,
 }
 
 /// A protocol, at whichever layer it lives.

@@ -433,6 +433,42 @@ fn parsing_only_as_far_as_rules_look_changes_no_match() {
     }
 }
 
+/// How many of each of two things 64 predicates can ask.
+const EACH: usize = 32;
+
+#[test]
+fn as_many_predicates_as_there_can_be_tell_1024_rules_apart() {
+    let rule = |i: usize| {
+        let (ttl, dscp) = (i / EACH, i % EACH);
+        format!("  - {{match: {{protocol: udp, ttl: {ttl}, dscp: {dscp}}}}}\n")
+    };
+    let rules: String = (0..EACH * EACH).map(rule).collect();
+    let (_, ebpf) = load(&format!("name: predicates\nrules:\n{rules}"), 1);
+    let program = ebpf.program(programs::DIVERT_EGRESS).unwrap();
+    let program: &SchedClassifier = program.try_into().unwrap();
+    let counters = ebpf.map(maps::RULE_COUNTERS).unwrap();
+    let counters: PerCpuArray<&MapData, RuleCounters> = counters.try_into().unwrap();
+    for i in (0..EACH * EACH).step_by(7) {
+        let mut frame = udp_frame(&[0; 50]);
+        (frame[15], frame[22]) = (((i % EACH) << 2) as u8, (i / EACH) as u8);
+        test_run(program, &frame, &mut vec![0; frame.len() + 64]);
+        let matched = counters.get(&(i as u32), 0).unwrap();
+        let matched: u64 = matched.iter().map(|counters| counters.matched).sum();
+        assert_eq!(matched, 1, "rule {i}");
+    }
+}
+
+#[test]
+fn one_predicate_more_than_there_can_be_is_refused_by_name() {
+    let rules: String = (0..65)
+        .map(|ttl| format!("  - {{match: {{ttl: {ttl}}}, drop: 1%}}\n"))
+        .collect();
+    let refusal = loaded::load(&format!("name: test\nrules:\n{rules}"), 1, XdpMode::Off);
+    let refusal = refusal.err().unwrap();
+    assert!(refusal.contains("ask 65 different things"), "{refusal}");
+    assert!(refusal.contains("rule `rule-65`"), "{refusal}");
+}
+
 fn test_run<'a, P>(program: &P, frame: &'a [u8], out: &'a mut [u8]) -> (u32, usize)
 where
     P: aya::TestRun<Opts<'a> = TestRunOptions<'a>, Result = aya::TestRunResult>,

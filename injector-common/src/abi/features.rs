@@ -29,10 +29,17 @@ pub const PROTOCOL: u64 = 1 << 7;
 /// Either port.
 pub const PORTS: u64 = SRC_PORT | DST_PORT;
 /// What lies behind the EtherType.
-pub const NETWORK: u64 =
-    DIMENSIONS & !KIND | PROTOCOL | field(field::TTL) | field(field::TRAFFIC_CLASS);
+pub const NETWORK: u64 = DIMENSIONS & !KIND
+    | TRANSPORT
+    | field(field::TTL)
+    | field(field::TRAFFIC_CLASS)
+    | field(field::LENGTH);
 /// What lies behind IPv6 extension headers.
-pub const TRANSPORT: u64 = PORTS | PROTOCOL;
+pub const TRANSPORT: u64 = PORTS | PROTOCOL | FLOWS | field(field::FRAGMENT) | TRANSPORT_HEADER;
+/// What only the header of the transport protocol tells.
+pub const TRANSPORT_HEADER: u64 = PORTS | FLOWS | field(field::TCP_FLAGS) | field(field::ICMP_TYPE);
+/// Which packets belong together.
+pub const FLOWS: u64 = field(field::CONNECTION) | field(field::FLOW);
 /// Some rule looks into IPv4 packets.
 pub const IPV4: u64 = 1 << 8;
 /// Some rule looks into IPv6 packets.
@@ -95,8 +102,13 @@ const GROUPS_SHIFT: usize = u64::BITS as usize - GROUPS_MAX;
 /// Something that only a parsed frame tells.
 pub const PARSED: u64 = DIMENSIONS | FIELDS & !field(field::MARK);
 
-/// What XDP sees as the tc hook does: neither marks nor sockets.
-pub const SEEN_BY_XDP: u64 = !(field(field::MARK) | field(field::OWNER));
+/// What XDP does not see as the tc hook does: marks, tags that the device has taken off, how long packets were
+/// before they were merged, sockets, and, so that each is counted once, the number of a packet in its flow.
+pub const UNSEEN_BY_XDP: u64 = field(field::MARK)
+    | field(field::VLAN)
+    | field(field::LENGTH)
+    | field(field::OWNER)
+    | field(field::CONNECTION);
 
 /// Some predicate is about this field.
 #[inline(always)]

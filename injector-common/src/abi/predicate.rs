@@ -34,18 +34,24 @@ record!(Predicate, size: 32, align: 8);
 pub struct Predicates {
     /// How many there are.
     pub len: u32,
-    /// Whether some are about whose socket it is: 0 or 1.
-    pub ask_owner: u32,
+    /// Keeps the size a multiple of 8.
+    pub reserved: u32,
+    /// The fields that they are about, as [`features`](super::features).
+    pub fields: u64,
+    /// Seed of what is chosen by flow.
+    pub flow_key: u64,
     /// Those. Whether one is so is the bit of its number in [`PacketKey::truths`](crate::wire::PacketKey::truths).
     pub list: [Predicate; PREDICATES_MAX],
 }
-record!(Predicates, size: 8 + PREDICATES_MAX * 32, align: 8);
+record!(Predicates, size: 24 + PREDICATES_MAX * 32, align: 8);
 
 impl Predicates {
     /// None at all.
     pub const NONE: Self = Self {
         len: 0,
-        ask_owner: 0,
+        reserved: 0,
+        fields: 0,
+        flow_key: 0,
         list: [Predicate {
             field: 0,
             reserved: 0,

@@ -7,7 +7,10 @@ use aya::{
     maps::{Array, Map, MapData, MapError},
     programs::{Program, ProgramError},
 };
-use injector_common::abi::{self, EPOCHS, RuleState, XdpMode, features, globals, maps, programs};
+use injector_common::{
+    abi::{self, CONNECTIONS_MAX, EPOCHS, RuleState, XdpMode, features, globals, maps, programs},
+    field,
+};
 
 use super::{
     Error, Result, control::Control, counters::Counters, loader, owners::Owners, trace::TraceIds,
@@ -93,7 +96,7 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
 }
 
 /// How many elements the maps have that depend on the rules.
-fn sizes(needs: &Needs) -> [(&'static str, u32); 11] {
+fn sizes(needs: &Needs) -> [(&'static str, u32); 12] {
     let models = needs.models.times(needs.generations());
     let tables = abi::table(needs.generations(), 0);
     let slots = needs.generations() * needs.slots;
@@ -102,8 +105,11 @@ fn sizes(needs: &Needs) -> [(&'static str, u32); 11] {
     } else {
         tables
     };
+    let counts = needs.features & features::field(field::CONNECTION) != 0;
+    let connections = if counts { CONNECTIONS_MAX } else { 0 };
     [
         (maps::RULES, tables),
+        (maps::CONNECTIONS, connections),
         (maps::DIMENSIONS, searched),
         (maps::ROWS, searched * needs.rows),
         (maps::FAULTS, slots),

@@ -4,15 +4,16 @@
 //! multiplied.
 
 use injector_common::{
-    abi::{MatchEntry, Predicate},
-    field,
+    abi::{ENTRIES_MAX, MatchEntry, Predicate},
+    dimension,
+    field::{self, fragment},
     wire::{ANY_PORT_SPAN, Address, ethertype, protocol},
 };
 use ipnet::IpNet;
 
 use super::Predicates;
 use crate::{
-    profile::{Match, Protocol},
+    profile::{Fragment, IcmpType, Match, Protocol},
     units::{Field, Mark, PortRange, Span},
 };
 
@@ -36,47 +37,180 @@ const ANY: MatchEntry = MatchEntry {
 
 /// The match entries that these conditions take, and whatever predicates they need.
 pub fn entries(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry> {
-    let conditions = conditions(matching, predicates);
-    conditions.into_iter().fold(vec![ANY], |entries, choices| {
+    let implied = Some(implied(matching)).filter(|kinds| !kinds.is_empty());
+    let conditions = implied.into_iter().chain(conditions(matching, predicates));
+    conditions.fold(vec![ANY], |entries, choices| {
         both(&entries, &choices).collect()
     })
 }
 
 /// Each condition that is there.
 fn conditions(matching: &Match, predicates: &mut Predicates) -> Vec<Vec<MatchEntry>> {
-    let Match {
-        protocol,
-        src,
-        dst,
-        src_port,
-        dst_port,
-        ttl,
-        dscp,
-        mark,
-        owners,
-    } = matching;
     let conditions = [
-        kinds(*protocol).iter().map(Kind::entry).collect(),
-        src.iter().map(src_entry).collect(),
-        dst.iter().map(dst_entry).collect(),
-        src_port.iter().map(src_port_entry).collect(),
-        dst_port.iter().map(dst_port_entry).collect(),
-        so(predicates, ttl, |span| spanned(field::TTL, span)),
-        so(predicates, dscp, |span| {
+        kinds(matching.protocol).iter().map(Kind::entry).collect(),
+        matching.src.iter().map(src_entry).collect(),
+        matching.dst.iter().map(dst_entry).collect(),
+        matching.src_port.iter().map(src_port_entry).collect(),
+        matching.dst_port.iter().map(dst_port_entry).collect(),
+        so(predicates, &matching.ttl, |span| spanned(field::TTL, span)),
+        so(predicates, &matching.dscp, |span| {
             shifted(spanned(field::TRAFFIC_CLASS, span), 2)
         }),
-        so(predicates, mark, marked),
+        so(predicates, &matching.mark, marked),
+        so(predicates, &matching.ecn, |ecn| {
+            masked(field::TRAFFIC_CLASS, 3, ecn as u64)
+        }),
+        so(predicates, &matching.tcp_flags, |flags| {
+            masked(
+                field::TCP_FLAGS,
+                flags.looked_at().into(),
+                flags.set().into(),
+            )
+        }),
+        icmp_entries(predicates, &matching.icmp_type),
+        so(predicates, &matching.fragment, parts),
+        so(predicates, &matching.length, |span| {
+            spanned(field::LENGTH, span)
+        }),
+        so(predicates, &matching.vlan, |span| {
+            spanned(field::VLAN, span)
+        }),
+        so(predicates, &matching.src_mac, |mac| {
+            masked(field::SRC_MAC, mac.mask(), mac.value())
+        }),
+        so(predicates, &matching.dst_mac, |mac| {
+            masked(field::DST_MAC, mac.mask(), mac.value())
+        }),
+        so(predicates, matching.first.as_slice(), |first| {
+            from_to(field::CONNECTION, 1, first.into())
+        }),
+        so(predicates, &matching.flows, |flows| {
+            let (from, end) = (flows.from().odds_q32(), flows.to().odds_q32());
+            from_to(field::FLOW, from, end - 1)
+        }),
     ];
-    let owned = owners.iter().map(|owners| {
+    let given = conditions.into_iter().filter(|choices| !choices.is_empty());
+    let mut given: Vec<_> = given.collect();
+    given.extend(matching.owners.iter().map(|owners| {
         let owners: Vec<_> = owners.iter().map(|owner| predicates.owner(owner)).collect();
         so(predicates, &owners, |predicate| predicate)
-    });
-    let owned: Vec<_> = owned.collect();
-    conditions
-        .into_iter()
-        .chain(owned)
-        .filter(|choices| !choices.is_empty())
-        .collect()
+    }));
+    // Those of which none can be met are conditions, too.
+    if !matching.any.is_empty() {
+        let alternatives = matching.any.iter();
+        given.push(
+            alternatives
+                .flat_map(|one| entries(one, predicates))
+                .collect(),
+        );
+    }
+    if let Some(not) = &matching.not {
+        given.push(opposites(not, predicates));
+    }
+    given
+}
+
+/// What other conditions say of the protocol, so that rules about them have less in common with others.
+fn implied(matching: &Match) -> Vec<MatchEntry> {
+    let is_tcp = !matching.tcp_flags.is_empty();
+    let protocol = is_tcp.then_some(Protocol::TCP);
+    kinds(protocol).iter().map(Kind::entry).collect()
+}
+
+/// The entries for what does not meet all of these conditions.
+fn opposites(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry> {
+    if at_most(matching) > BUILT_MAX {
+        return Vec::new();
+    }
+    let conditions = conditions(matching, predicates);
+    let opposites = conditions
+        .iter()
+        .flat_map(|choices| none_of(choices, predicates));
+    without_repetition(opposites.collect())
+}
+
+/// The entries for what meets none of several.
+fn none_of(choices: &[MatchEntry], predicates: &mut Predicates) -> Vec<MatchEntry> {
+    let mut entries = vec![ANY];
+    for choice in choices {
+        let opposites = opposites_of_entry(choice, predicates);
+        entries = without_repetition(both(&entries, &opposites).collect());
+        if entries.len() > ENTRIES_MAX {
+            break;
+        }
+    }
+    entries
+}
+
+/// The entries for what does not match one: an entry for each of its conditions.
+fn opposites_of_entry(entry: &MatchEntry, predicates: &mut Predicates) -> Vec<MatchEntry> {
+    let dimensions = (0..dimension::COUNT).filter(|dimension| entry.restricts(*dimension));
+    let places = dimensions.map(|dimension| (predicates.bit(place(entry, dimension)), 0));
+    let places: Vec<_> = places.collect();
+    let bits = (0..u64::BITS).map(|number| 1 << number);
+    let truths = bits.filter(|bit| entry.truths_mask & bit != 0);
+    let truths = truths.map(|bit| (bit, !entry.truths & bit));
+    let entry = |(truths_mask, truths)| MatchEntry {
+        truths,
+        truths_mask,
+        ..ANY
+    };
+    places.into_iter().chain(truths).map(entry).collect()
+}
+
+/// That a packet lies where an entry matches, in one dimension.
+fn place(entry: &MatchEntry, dimension: usize) -> Predicate {
+    let half = |value: u64, mask: u64| (u64::from_be(mask), u64::from_be(value & mask), 0);
+    let range = |first: u32, span: u32| (u64::MAX, first.into(), span.into());
+    let (mask, first, span) = match dimension {
+        0 => half(entry.src[0], entry.src_mask[0]),
+        1 => half(entry.src[1], entry.src_mask[1]),
+        2 => half(entry.dst[0], entry.dst_mask[0]),
+        3 => half(entry.dst[1], entry.dst_mask[1]),
+        4 => range(entry.src_port, entry.src_port_span),
+        5 => range(entry.dst_port, entry.dst_port_span),
+        _ => {
+            let kind = |ethertype, protocol| u64::from(ethertype) << 16 | u64::from(protocol);
+            let mask = kind(entry.ethertype_mask, entry.protocol_mask);
+            (mask, kind(entry.ethertype, entry.protocol) & mask, 0)
+        }
+    };
+    Predicate {
+        field: dimension as u32,
+        mask,
+        first,
+        span,
+        ..Predicate::default()
+    }
+}
+
+/// The entries without those of which another matches all.
+fn without_repetition(entries: Vec<MatchEntry>) -> Vec<MatchEntry> {
+    let mut kept: Vec<MatchEntry> = Vec::new();
+    let is_within = |a: &MatchEntry, b: &MatchEntry| common(a, b) == Some(*a);
+    for entry in entries {
+        if !kept.iter().any(|other| is_within(&entry, other)) {
+            kept.retain(|other| !is_within(other, &entry));
+            kept.push(entry);
+        }
+    }
+    kept
+}
+
+/// Types of ICMP in each version, which have numbers of their own.
+fn icmp_entries(predicates: &mut Predicates, types: &[IcmpType]) -> Vec<MatchEntry> {
+    let mut entries = Vec::new();
+    for kind in types {
+        let versions = kinds(Some(Protocol::Icmp)).into_iter();
+        for (version, numbers) in versions.zip([kind.v4(), kind.v6()]) {
+            let numbers = numbers.map(|(first, last)| (first.into(), last.into()));
+            let is_so = so(predicates, numbers.as_slice(), |(first, last)| {
+                from_to(field::ICMP_TYPE, first, last)
+            });
+            entries.extend(both(&[version.entry()], &is_so));
+        }
+    }
+    entries
 }
 
 /// The entries that ask for one of these to be so.
@@ -97,11 +231,25 @@ fn so<T: Copy>(
 }
 
 fn spanned<F: Field>(field: usize, span: Span<F>) -> Predicate {
+    from_to(field, span.first().into(), span.last().into())
+}
+
+fn from_to(field: usize, first: u64, last: u64) -> Predicate {
     Predicate {
         field: field as u32,
         mask: u64::MAX,
-        first: span.first().into(),
-        span: u64::from(span.last() - span.first()),
+        first,
+        span: last - first,
+        ..Predicate::default()
+    }
+}
+
+/// That some bits of a field, which is there, are these.
+fn masked(field: usize, mask: u64, value: u64) -> Predicate {
+    Predicate {
+        field: field as u32,
+        mask: field::ABSENT | mask,
+        first: value,
         ..Predicate::default()
     }
 }
@@ -117,16 +265,33 @@ fn shifted(predicate: Predicate, bits: u32) -> Predicate {
 }
 
 fn marked(mark: Mark) -> Predicate {
-    Predicate {
-        field: field::MARK as u32,
-        mask: field::ABSENT | u64::from(mark.mask()),
-        first: mark.value().into(),
-        ..Predicate::default()
-    }
+    masked(field::MARK, mark.mask().into(), mark.value().into())
 }
 
-/// How many entries there are at most, without making them.
+fn parts(fragment: Fragment) -> Predicate {
+    let (first, last) = match fragment {
+        Fragment::No => (fragment::NONE, fragment::NONE),
+        Fragment::Any => (fragment::FIRST, fragment::LATER),
+        Fragment::First => (fragment::FIRST, fragment::FIRST),
+        Fragment::Later => (fragment::LATER, fragment::LATER),
+    };
+    from_to(field::FRAGMENT, first, last)
+}
+
+/// How many entries there are; at least that many where they are too many to be made.
 pub(super) fn count(matching: &Match) -> usize {
+    let most = at_most(matching);
+    if most > BUILT_MAX {
+        return most;
+    }
+    entries(matching, &mut Predicates::default()).len()
+}
+
+/// Most entries that are made only to be counted.
+const BUILT_MAX: usize = 4 * ENTRIES_MAX;
+
+/// How many entries there are at most, without making them.
+fn at_most(matching: &Match) -> usize {
     let of = |nets: &[IpNet], ethertype| match nets.is_empty() {
         true => 1,
         false => (nets.iter().filter(|net| family(net) == ethertype)).count(),
@@ -142,17 +307,37 @@ pub(super) fn count(matching: &Match) -> usize {
     if kinds.is_empty() {
         kinds.push(Kind::default());
     }
+    let alternatives = matching.any.iter().map(at_most);
     let others = [
         matching.src_port.len(),
         matching.dst_port.len(),
         matching.ttl.len(),
         matching.dscp.len(),
         matching.mark.len(),
+        matching.ecn.len(),
+        matching.tcp_flags.len(),
+        2 * matching.icmp_type.len(),
+        matching.fragment.len(),
+        matching.length.len(),
+        matching.vlan.len(),
+        matching.src_mac.len(),
+        matching.dst_mac.len(),
+        matching.flows.len(),
+        alternatives.fold(0, usize::saturating_add),
+        matching.not.as_deref().map_or(0, opposites_at_most),
     ];
     let addresses: usize = kinds.iter().map(kind_pairs).sum();
     let product = |product: usize, len: usize| product.saturating_mul(len.max(1));
     let owners = matching.owners.iter().map(Vec::len);
     others.into_iter().chain(owners).fold(addresses, product)
+}
+
+/// How many entries there are for what does not meet all of these conditions.
+fn opposites_at_most(matching: &Match) -> usize {
+    match at_most(matching) {
+        most if most > BUILT_MAX => most,
+        _ => opposites(matching, &mut Predicates::default()).len(),
+    }
 }
 
 /// Every entry together with every other; those that contradict each other make none.
@@ -338,7 +523,6 @@ fn span(ports: PortRange) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use injector_common::wire::PacketKey;
     use proptest::prelude::*;
 
     use super::{super::reference, *};
@@ -357,10 +541,7 @@ mod tests {
             let mut predicates = Predicates::default();
             let entries = entries(&matching, &mut predicates);
             prop_assert_eq!(entries.len(), count(&matching));
-            let key = PacketKey {
-                fields,
-                ..reference::packet(addresses, ports, number)
-            };
+            let key = reference::with(reference::packet(addresses, ports, number), fields);
             let judged = predicates.judged(&key);
             let found = entries.iter().any(|entry| entry.matches(&judged));
             prop_assert_eq!(found, reference::matches(&matching, &key, addresses));

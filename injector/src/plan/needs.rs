@@ -176,6 +176,10 @@ fn of_entry(entry: &MatchEntry, fields: u64) -> u64 {
     if entry.protocol_mask != 0 {
         looks |= features::PROTOCOL;
     }
+    // What a dimension is not has to be read, too.
+    for dimension in (0..dimension::COUNT).filter(|d| fields & features::field(*d) != 0) {
+        looks |= 1 << dimension | features::PROTOCOL;
+    }
     if entry.dst_port >= ICMPV6_TYPES {
         looks |= features::ICMPV6_TYPE;
     }

@@ -14,9 +14,20 @@ pub struct Predicates {
     list: Vec<Predicate>,
     /// Whose sockets some are about: bit i of [`field::OWNER`] stands for number i.
     owners: Vec<Owner>,
+    /// Seed of what is chosen by flow.
+    flow_key: u64,
 }
 
 impl Predicates {
+    /// None yet; `flow_key` is the seed of what is chosen by flow.
+    pub const fn new(flow_key: u64) -> Self {
+        Self {
+            list: Vec::new(),
+            owners: Vec::new(),
+            flow_key,
+        }
+    }
+
     /// How many there are; more than [`PREDICATES_MAX`] cannot be.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -29,8 +40,12 @@ impl Predicates {
 
     /// The fields that an entry asks for, as [`features`].
     pub(super) fn fields_of(&self, entry: &MatchEntry) -> u64 {
+        self.fields(entry.truths_mask)
+    }
+
+    fn fields(&self, asked: u64) -> u64 {
         let all = self.list.iter().take(PREDICATES_MAX).enumerate();
-        let asked = all.filter(|(number, _)| entry.truths_mask >> number & 1 != 0);
+        let asked = all.filter(|(number, _)| asked >> number & 1 != 0);
         asked.fold(0, |bits, (_, predicate)| {
             bits | features::field(predicate.field as usize)
         })
@@ -85,8 +100,9 @@ impl Predicates {
     /// As the kernel side has them.
     pub(super) fn record(&self) -> abi::Predicates {
         let mut record = abi::Predicates::NONE;
-        record.ask_owner = u32::from(!self.owners.is_empty());
         record.len = self.list.len().min(PREDICATES_MAX) as u32;
+        record.flow_key = self.flow_key;
+        record.fields = self.fields(u64::MAX);
         for (place, predicate) in record.list.iter_mut().zip(&self.list) {
             *place = *predicate;
         }

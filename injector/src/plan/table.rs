@@ -266,7 +266,7 @@ mod tests {
                 .flat_map(|a| ports.iter().map(move |p| (*a, *p)))
                 .flat_map(|(a, p)| numbers.iter().map(move |n| (a, reference::packet(a, p, *n))));
             for (i, (addresses, key)) in packets.enumerate() {
-                let key = PacketKey { fields: fields[i % fields.len()], ..key };
+                let key = reference::with(key, fields[i % fields.len()]);
                 let judged = predicates.judged(&key);
                 let rule = |entry: Option<usize>| entry.map(|entry| rule_of[entry]);
                 let expected = rules

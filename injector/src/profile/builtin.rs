@@ -53,6 +53,7 @@ pub const BUILTINS: &[Builtin] = embed![
     "corrupting-cable",
     "duplicating",
     "shallow-queue",
+    "syn-loss",
     "handover",
     "fading",
 ];

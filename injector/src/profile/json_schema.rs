@@ -11,7 +11,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::schema::{DistributionName, RawDistribution, RawProfile, RawTable};
-use super::shape::{Fault, LIST_MAX, OneOrMany, PHASES_MAX, Phases, RULES_MAX, Rules, ShortOr};
+use super::shape::{
+    Alternatives, Fault, LIST_MAX, OneOrMany, PHASES_MAX, Phases, RULES_MAX, Rules, ShortOr,
+};
 use super::strict::Table;
 
 /// Declares the schemas of shapes, which stand where they are used.
@@ -43,6 +45,7 @@ shapes! {
         let many = list(&one, 1, LIST_MAX);
         json_schema!({ "anyOf": [one, many] })
     };
+    [T: JsonSchema] Alternatives<T>: |generator| list(&generator.subschema_for::<T>(), 1, LIST_MAX);
     [T: JsonSchema, const MIN: usize] Rules<T, MIN>: |generator| {
         list(&generator.subschema_for::<T>(), MIN, RULES_MAX)
     };

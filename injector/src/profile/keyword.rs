@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use super::nearest::nearest;
-use super::{Checksum, Direction, Distribution, Interpolation, Place, Protocol};
+use super::{Checksum, Direction, Distribution, Ecn, Fragment, Interpolation, Place, Protocol};
 use crate::units::scalar::{self, Scalar};
 use crate::units::{Reason, UnitError};
 
@@ -85,6 +85,28 @@ impl Keyword for Place {
         ("payload", Self::Payload),
         ("header", Self::Header),
         ("any", Self::Any),
+    ];
+}
+
+impl Keyword for Ecn {
+    const WHAT: &'static str = "a congestion notification";
+    const CHOICES: &'static str = "`not-ect`, `ect0`, `ect1` or `ce`";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("not-ect", Self::NotEct),
+        ("ect0", Self::Ect0),
+        ("ect1", Self::Ect1),
+        ("ce", Self::Ce),
+    ];
+}
+
+impl Keyword for Fragment {
+    const WHAT: &'static str = "a kind of fragment";
+    const CHOICES: &'static str = "`frag`, `nofrag`, `firstfrag` or `laterfrag`";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("frag", Self::Any),
+        ("nofrag", Self::No),
+        ("firstfrag", Self::First),
+        ("laterfrag", Self::Later),
     ];
 }
 
@@ -168,7 +190,15 @@ macro_rules! words_only {
     )*};
 }
 
-words_only!(Direction, Checksum, Model, Place, Interpolation);
+words_only!(
+    Direction,
+    Checksum,
+    Ecn,
+    Fragment,
+    Model,
+    Place,
+    Interpolation
+);
 
 impl FromStr for Distribution {
     type Err = UnitError;
@@ -194,7 +224,16 @@ macro_rules! deserialize_as_text {
     )*};
 }
 
-deserialize_as_text!(Direction, Protocol, Checksum, Model, Place, Interpolation);
+deserialize_as_text!(
+    Direction,
+    Protocol,
+    Checksum,
+    Ecn,
+    Fragment,
+    Model,
+    Place,
+    Interpolation
+);
 
 #[cfg(test)]
 scalar::schema_of!(Protocol as "Protocol", {
@@ -223,6 +262,8 @@ mod tests {
         round_trip::<Checksum>();
         round_trip::<Model>();
         round_trip::<Place>();
+        round_trip::<Ecn>();
+        round_trip::<Fragment>();
         round_trip::<Interpolation>();
     }
 

@@ -47,6 +47,8 @@ macro_rules! whole_numbers {
 whole_numbers! {
     /// How many packets, or which.
     Count(u64, "Count"): 1 to 18446744073709551615, "a whole number of 1 or more";
+    /// How many packets of a flow come first.
+    FirstPackets(u32, "FirstPackets"): 1 to 4294967295, "a whole number of 1 or more";
     /// How many packets fit into a slot.
     SlotPackets(u32, "SlotPackets"): 1 to 4294967295, "a whole number of 1 or more";
     /// How many bits, or copies.

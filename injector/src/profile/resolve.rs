@@ -220,6 +220,18 @@ fn matching(raw: RawMatch) -> Match {
         .into_iter()
         .filter(|owners: &Vec<Owner>| !owners.is_empty())
         .collect(),
+        ecn: raw.ecn.0,
+        tcp_flags: raw.tcp_flags.0,
+        icmp_type: raw.icmp_type.0,
+        fragment: raw.fragment.0,
+        length: raw.length.0,
+        vlan: raw.vlan.0,
+        src_mac: raw.src_mac.0,
+        dst_mac: raw.dst_mac.0,
+        first: raw.connection.map(|Table(raw)| raw.first.0),
+        flows: raw.flows.0,
+        any: raw.any.0.into_iter().map(matching).collect(),
+        not: raw.not.map(|raw| Box::new(matching(raw.0))),
     }
 }
 

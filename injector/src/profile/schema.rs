@@ -8,12 +8,14 @@ mod fault;
 
 use serde::{Deserialize, Deserializer};
 
-use super::shape::{HasRules, OneOrMany, Phases, Rules, ShortOr};
+use super::number::FirstPackets;
+use super::shape::{Alternatives, HasRules, OneOrMany, Phases, Rules, ShortOr};
 use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
-use super::{Direction, Expectation, Protocol, Repeat};
+use super::{Direction, Ecn, Expectation, Fragment, IcmpType, Protocol, Repeat};
 use crate::units::{
-    CgroupPath, Dscp, DurationNs, Mark, Network, Pid, PortRange, ProcessName, Span, Ttl, UserName,
+    CgroupPath, Dscp, DurationNs, Flows, Length, Mac, Mark, Network, Pid, PortRange, ProcessName,
+    Span, TcpFlags, Ttl, UserName, Vlan,
 };
 
 pub(super) use self::chance::RawChance;
@@ -149,8 +151,29 @@ impl Vocabulary for RawRule {
     const ELSEWHERE: &'static [Elsewhere] = &[
         (
             &[
-                "protocol", "src", "dst", "src_port", "dst_port", "ttl", "dscp", "mark", "process",
-                "pid", "cgroup", "user",
+                "protocol",
+                "src",
+                "dst",
+                "src_port",
+                "dst_port",
+                "ttl",
+                "dscp",
+                "mark",
+                "tcp_flags",
+                "icmp_type",
+                "fragment",
+                "length",
+                "vlan",
+                "src_mac",
+                "dst_mac",
+                "connection",
+                "flows",
+                "process",
+                "pid",
+                "cgroup",
+                "user",
+                "any",
+                "not",
             ],
             "under `match`",
         ),
@@ -204,6 +227,43 @@ pub(super) struct RawMatch {
     /// Mark that the packet has in this kernel: one, maybe with a mask, or a list.
     #[serde(default)]
     pub mark: OneOrMany<Mark>,
+    /// What the packet says about congestion: one, or a list.
+    #[serde(default)]
+    pub ecn: OneOrMany<Ecn>,
+    /// Flags of TCP that are set, and with `!` flags that are not: all of one, or of one of a list.
+    #[serde(default)]
+    pub tcp_flags: OneOrMany<TcpFlags>,
+    /// Type of ICMP or ICMPv6: one by name or number, a range, or a list.
+    #[serde(default)]
+    pub icmp_type: OneOrMany<IcmpType>,
+    /// Whether the packet is a part of one: one, or a list.
+    #[serde(default)]
+    pub fragment: OneOrMany<Fragment>,
+    /// Bytes of the IP packet on the wire: one number, a range, or a list.
+    #[serde(default)]
+    pub length: OneOrMany<Span<Length>>,
+    /// VLAN of the outermost tag: one, a range, or a list.
+    #[serde(default)]
+    pub vlan: OneOrMany<Span<Vlan>>,
+    /// Source address of Ethernet: one, maybe with a mask, or a list.
+    #[serde(default)]
+    pub src_mac: OneOrMany<Mac>,
+    /// Destination address of Ethernet: one, maybe with a mask, or a list.
+    #[serde(default)]
+    pub dst_mac: OneOrMany<Mac>,
+    /// Where in its flow the packet comes.
+    #[serde(default, deserialize_with = "given")]
+    pub connection: Option<Table<RawConnection>>,
+    /// A share of all flows, which is always the same one under a seed, in both directions: one, a range, or a
+    /// list.
+    #[serde(default)]
+    pub flows: OneOrMany<Flows>,
+    /// Alternatives, of which one has to be met.
+    #[serde(default)]
+    pub any: Alternatives<RawMatch>,
+    /// Conditions that must not all be met.
+    #[serde(default, deserialize_with = "given")]
+    pub not: Option<Box<Table<RawMatch>>>,
     /// Process whose socket it is, by name or by the path of its executable: one, or a list.
     #[serde(default)]
     pub process: OneOrMany<ProcessName>,
@@ -220,6 +280,19 @@ pub(super) struct RawMatch {
 
 impl Vocabulary for RawMatch {
     const WHAT: &'static str = "a match";
+}
+
+/// Where in its flow a packet comes.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConnection {
+    /// The packet is among so many that came first, counted for each direction by itself.
+    pub first: FirstPackets,
+}
+
+impl Vocabulary for RawConnection {
+    const WHAT: &'static str = "`connection`";
 }
 
 /// Reads an optional key that is there; left empty, it is refused and not taken for absent.

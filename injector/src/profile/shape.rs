@@ -5,12 +5,13 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Expectation;
 use super::issue::Issue;
 use super::strict::{Table, Vocabulary, table};
+use super::{Ecn, Expectation, Fragment, IcmpType};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
 use crate::units::{
-    CgroupPath, Field, Mark, Network, PacketRange, Pid, PortRange, ProcessName, Span, UserName,
+    CgroupPath, Field, Flows, Mac, Mark, Network, PacketRange, Pid, PortRange, ProcessName, Span,
+    TcpFlags, UserName,
 };
 
 /// Most rules in a profile, those of all its phases together.
@@ -65,14 +66,6 @@ impl Entry for Network {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
 }
 
-impl<F: Field> Entry for Span<F> {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
-impl Entry for Mark {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
 impl Entry for ProcessName {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
 }
@@ -92,6 +85,21 @@ impl Entry for UserName {
 impl Entry for PortRange {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
 }
+
+impl<F: Field> Entry for Span<F> {
+    const RATHER_THAN_NONE: &'static str = Network::RATHER_THAN_NONE;
+}
+
+/// Declares what conditions there may be several of.
+macro_rules! conditions {
+    ($($type:ty),*) => {$(
+        impl Entry for $type {
+            const RATHER_THAN_NONE: &'static str = Network::RATHER_THAN_NONE;
+        }
+    )*};
+}
+
+conditions!(Mark, Mac, Flows, TcpFlags, Ecn, Fragment, IcmpType);
 
 impl Entry for Expectation {
     const NONE: &'static str = "the list is empty, so nothing is expected";
@@ -135,6 +143,43 @@ impl<'de, T: Entry + Deserialize<'de>> Shape<'de> for OneOrMany<T> {
 impl<'de, T: Entry + Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize_shape(deserializer)
+    }
+}
+
+/// Mappings of which one is to fit: 1 to [`LIST_MAX`]; none only where the key is absent.
+pub(crate) struct Alternatives<T>(pub(crate) Vec<T>);
+
+impl<T> Default for Alternatives<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Alternatives<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AlternativesVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Vocabulary + Deserialize<'de>> Visitor<'de> for AlternativesVisitor<T> {
+            type Value = Alternatives<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of alternatives, each {}", T::WHAT)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Alternatives<T>, A::Error> {
+                let empty = Issue::new("the list is empty, so nothing can match")
+                    .expected("at least one entry")
+                    .hint("leave the key out to match any");
+                let mut all = Vec::new();
+                bounded(seq, LIST_MAX, "entries", Some(empty), |Table(one)| {
+                    all.push(one);
+                    Ok(())
+                })?;
+                Ok(Alternatives(all))
+            }
+        }
+
+        deserializer.deserialize_any(AlternativesVisitor(PhantomData))
     }
 }
 

@@ -176,6 +176,32 @@ impl Field for Dscp {
     const SCHEMA: &'static str = "Dscp";
 }
 
+/// Bytes of an IP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Length;
+
+impl Field for Length {
+    const WHAT: &'static str = "a length in bytes";
+    const MOST: u32 = 65535;
+    const MOST_NAMED: &'static str = "65535";
+    const EXPECTED: &'static str =
+        "a length in bytes such as 40, or a range such as 0-100 or 1400-";
+    const OPEN: bool = true;
+    const SCHEMA: &'static str = "Length";
+}
+
+/// The number of a VLAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Vlan;
+
+impl Field for Vlan {
+    const WHAT: &'static str = "the number of a VLAN";
+    const MOST: u32 = 4095;
+    const MOST_NAMED: &'static str = "4095";
+    const EXPECTED: &'static str = "the number of a VLAN such as 100, or a range such as 100-199";
+    const SCHEMA: &'static str = "Vlan";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +216,10 @@ mod tests {
         assert_eq!("0-255".parse(), Ok(Span::<Ttl>::new(0, 255).unwrap()));
         assert_eq!("af41".parse(), Ok(Span::<Dscp>::new(34, 34).unwrap()));
         assert_eq!("8-15".parse(), Ok(Span::<Dscp>::new(8, 15).unwrap()));
+        assert_eq!(
+            "1400-".parse(),
+            Ok(Span::<Length>::new(1400, 65535).unwrap())
+        );
     }
 
     #[test]

@@ -3,12 +3,116 @@
 use ipnet::IpNet;
 
 use super::Contradiction;
-use crate::profile::{Match, Protocol};
+use crate::profile::{Fragment, Match, Protocol};
 
 pub(super) fn check(matching: &Match) -> Result<(), Contradiction> {
     check_ports(matching)?;
     check_protocol_family(matching)?;
-    check_same_family(matching)
+    check_same_family(matching)?;
+    check_headers(matching)?;
+    check_fragments(matching)?;
+    check_nested(matching)
+}
+
+/// Checks what only packets of some protocols have.
+fn check_headers(matching: &Match) -> Result<(), Contradiction> {
+    let Some(protocol) = matching.protocol else {
+        return Ok(());
+    };
+    let is_ip = matches!(protocol, Protocol::Ip | Protocol::Ipv6);
+    let is_icmp = matches!(protocol, Protocol::Icmp | Protocol::ICMPV6 | ICMP);
+    if !matching.tcp_flags.is_empty() && !is_ip && protocol != Protocol::TCP {
+        return Err(beside_protocol(
+            "tcp_flags",
+            format!("{protocol} packets have no flags of TCP"),
+            "no flags, or protocol `tcp`",
+        ));
+    }
+    if !matching.icmp_type.is_empty() && !is_ip && !is_icmp {
+        return Err(beside_protocol(
+            "icmp_type",
+            format!("{protocol} packets have no type of ICMP"),
+            "no type, or protocol `icmp` or `icmpv6`",
+        ));
+    }
+    let of_ip = [
+        ("ttl", matching.ttl.is_empty()),
+        ("dscp", matching.dscp.is_empty()),
+        ("ecn", matching.ecn.is_empty()),
+        ("fragment", matching.fragment.is_empty()),
+        ("length", matching.length.is_empty()),
+        ("connection", matching.first.is_none()),
+        ("flows", matching.flows.is_empty()),
+    ];
+    let asked = of_ip.iter().find(|(_, is_absent)| !is_absent);
+    match asked.filter(|_| protocol == Protocol::Arp) {
+        Some((field, _)) => Err(beside_protocol(
+            field,
+            format!("arp packets have no IP header, and so no `{field}`"),
+            format!("no `{field}` beside `protocol: arp`"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Protocol number of ICMP, as one may write it.
+const ICMP: Protocol = Protocol::Transport(1);
+
+/// Checks that what only the first fragment has is not looked for in others.
+fn check_fragments(matching: &Match) -> Result<(), Contradiction> {
+    let of_the_first = [
+        ("src_port", matching.src_port.is_empty()),
+        ("dst_port", matching.dst_port.is_empty()),
+        ("tcp_flags", matching.tcp_flags.is_empty()),
+        ("icmp_type", matching.icmp_type.is_empty()),
+    ];
+    let asked = of_the_first.iter().find(|(_, is_absent)| !is_absent);
+    let are_later = !matching.fragment.is_empty()
+        && matching
+            .fragment
+            .iter()
+            .all(|part| *part == Fragment::Later);
+    match asked.filter(|_| are_later) {
+        Some((field, _)) => {
+            let message = format!("only the first fragment of a packet has `{field}`");
+            let expected = format!("no `{field}`, or other fragments");
+            let contradiction = Contradiction::new(["match", field], message, expected);
+            Err(contradiction.because_of(["match", "fragment"]))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks alternatives, and what must not be.
+fn check_nested(matching: &Match) -> Result<(), Contradiction> {
+    if depth(matching) > NESTED_MAX {
+        let field = if matching.not.is_some() { "not" } else { "any" };
+        let message = format!("`any` and `not` are nested more than {NESTED_MAX} times");
+        let expected = format!("at most {NESTED_MAX} of them within each other");
+        return Err(Contradiction::new(["match", field], message, expected));
+    }
+    let any = matching.any.iter().map(|one| ("any", one));
+    let not = matching.not.iter().map(|not| ("not", &**not));
+    for (field, nested) in any.chain(not) {
+        if *nested == Match::default() && field == "not" {
+            let message = "no packet fails to meet no conditions";
+            let expected = "at least one condition";
+            return Err(Contradiction::new(["match", field], message, expected));
+        }
+        check(nested).map_err(|inner| {
+            let message = format!("in `{field}`: {inner}");
+            Contradiction::new(["match", field], message, inner.expected())
+        })?;
+    }
+    Ok(())
+}
+
+/// Most matches that are nested within each other.
+const NESTED_MAX: usize = 4;
+
+fn depth(matching: &Match) -> usize {
+    let nested = matching.any.iter().chain(matching.not.as_deref());
+    nested.map(|nested| 1 + depth(nested)).max().unwrap_or(0)
 }
 
 fn check_ports(matching: &Match) -> Result<(), Contradiction> {

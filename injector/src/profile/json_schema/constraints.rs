@@ -69,17 +69,35 @@ fn matching() -> Value {
             { "type": "string", "pattern": "^0*(6|17|132)$" },
         ],
     });
+    let can_be = |names: Value| json!({ "anyOf": [{ "enum": names }, { "pattern": "^[0-9]+$" }, { "type": "integer" }] });
     let with = |protocol: Value| json!({ "properties": { "protocol": protocol } });
     let is_ip = json!({ "not": { "const": "arp" } });
-    json!({
+    let mut matching = json!({
         "dependencies": {
-            "src": with(is_ip.clone()),
-            "dst": with(is_ip),
             "src_port": with(has_ports.clone()),
             "dst_port": with(has_ports),
+            "tcp_flags": with(can_be(json!(["tcp", "ip", "ipv6"]))),
+            "icmp_type": with(can_be(json!(["icmp", "icmpv6", "ip", "ipv6"]))),
         },
-    })
+    });
+    for key in OF_IP {
+        matching["dependencies"][key] = with(is_ip.clone());
+    }
+    matching
 }
+
+/// Conditions of which no ARP packet meets any.
+const OF_IP: [&str; 9] = [
+    "src",
+    "dst",
+    "ttl",
+    "dscp",
+    "ecn",
+    "fragment",
+    "length",
+    "connection",
+    "flows",
+];
 
 const CHANCES: [&str; 4] = ["probability", "every", "first", "packets"];
 
