@@ -109,3 +109,42 @@ impl Predicates {
         record
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use injector_common::abi::flags;
+
+    use crate::{plan::Plan, profile};
+
+    #[test]
+    fn from_the_first_rule_on_that_xdp_cannot_judge_none_is_left_to_it() {
+        let is_xdp = |rules: &str| {
+            let text = format!("name: test\nrules: [{rules}]");
+            let plan = Plan::new(&profile::parse("test", &text).unwrap(), 1).unwrap();
+            let rules = plan.rules.iter();
+            rules
+                .map(|rule| rule.spec.flags & flags::XDP != 0)
+                .collect::<Vec<_>>()
+        };
+        let drops = |matching: &str| format!("{{direction: ingress, match: {matching}, drop: 1%}}");
+        let seen = drops("{ttl: 1, tcp_flags: syn, flows: 1%}");
+        let all = drops("{}");
+        assert_eq!(is_xdp(&format!("{seen}, {all}")), [true, true]);
+        for unseen in [
+            "mark: 1",
+            "vlan: 1",
+            "length: 40",
+            "connection: {first: 1}",
+            "not: {mark: 1}",
+        ] {
+            let unseen = drops(&format!("{{{unseen}}}"));
+            assert_eq!(
+                is_xdp(&format!("{seen}, {unseen}, {all}")),
+                [true, false, false]
+            );
+        }
+        // What leaves is another matter.
+        let leaves = "{match: {mark: 1}, drop: 1%}";
+        assert_eq!(is_xdp(&format!("{leaves}, {all}")), [false, true]);
+    }
+}
