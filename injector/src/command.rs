@@ -12,6 +12,7 @@ mod hold;
 mod import;
 mod man;
 mod missing;
+mod names;
 mod plan;
 mod predict;
 mod profiles;

@@ -9,6 +9,7 @@ pub mod command;
 pub mod datapath;
 pub mod error;
 pub mod import;
+pub mod lookup;
 pub mod observe;
 pub mod plan;
 pub mod profile;

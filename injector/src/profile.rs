@@ -30,6 +30,7 @@ mod json_schema;
 mod keyword;
 mod lines;
 mod load;
+mod names;
 pub(crate) mod nearest;
 mod number;
 mod quantiles;
@@ -47,7 +48,9 @@ pub(crate) mod yaml;
 
 use ipnet::IpNet;
 
-use crate::units::{Dscp, Flows, Length, Mac, Mark, Owner, PortRange, Span, TcpFlags, Ttl, Vlan};
+use crate::units::{
+    Dscp, Flows, HostName, Length, Mac, Mark, Owner, PortRange, Span, TcpFlags, Ttl, Vlan,
+};
 
 pub use self::contradiction::Contradiction;
 pub use self::error::{Diagnostic, ProfileError, Report};
@@ -61,6 +64,7 @@ pub use self::guard::SIZE_MAX;
 pub use self::icmp::IcmpType;
 pub(crate) use self::inline::Inline;
 pub use self::load::{Source, file_of, load, parse, read};
+pub use self::names::{Answers, NAMES_MAX};
 pub use self::queue::QueueLimit;
 pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
 pub(crate) use self::resolve::{default_name, names_are_distinct};
@@ -171,6 +175,10 @@ pub struct Match {
     pub src: Vec<IpNet>,
     /// Destination address lies in one of these; host bits are clear.
     pub dst: Vec<IpNet>,
+    /// Names whose addresses are meant beside `src`, once they are looked up.
+    pub src_names: Vec<HostName>,
+    /// Names whose addresses are meant beside `dst`, once they are looked up.
+    pub dst_names: Vec<HostName>,
     /// Source port lies in one of these.
     pub src_port: Vec<PortRange>,
     /// Destination port lies in one of these.

@@ -4,6 +4,7 @@
 //! form that parses back to the same value. Percent signs and unit names exist only here: past
 //! this module a probability is a count of 2^-32 odds and a duration a count of nanoseconds.
 
+mod address;
 mod bandwidth;
 mod duration;
 mod error;
@@ -23,6 +24,7 @@ mod span;
 mod tcp_flags;
 mod whole;
 
+pub use address::{Address, HostName};
 pub use bandwidth::Bandwidth;
 pub use duration::DurationNs;
 pub use error::UnitError;

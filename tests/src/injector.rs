@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -42,6 +42,8 @@ enum Event {
     Phase(Phase),
     Counters(Achieved),
     Reloaded(Reloaded),
+    Renamed(Renamed),
+    Unnamed(Unnamed),
     Evicted(Evicted),
     Ended(Ended),
 }
@@ -88,6 +90,24 @@ pub struct Reloaded {
     pub profile: String,
     /// What the former rules had achieved.
     pub former: Achieved,
+}
+
+/// A name of the profile's stands for other addresses.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name.
+    pub name: String,
+    /// All of them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A name of the profile's cannot be looked up any more.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Unnamed {
+    /// The name.
+    pub name: String,
+    /// Why.
+    pub error: String,
 }
 
 /// Others have taken parts of the run away.
@@ -598,6 +618,24 @@ impl Injector {
         match self.next_but_counters() {
             Ok(Event::Reloaded(reloaded)) => reloaded,
             other => panic!("not reloaded, but {other:?}: {}", self.stderr()),
+        }
+    }
+
+    /// Waits until a name stands for other addresses.
+    #[track_caller]
+    pub fn renamed(&self) -> Renamed {
+        match self.next_but_counters() {
+            Ok(Event::Renamed(renamed)) => renamed,
+            other => panic!("not renamed, but {other:?}: {}", self.stderr()),
+        }
+    }
+
+    /// Waits until a name cannot be looked up any more.
+    #[track_caller]
+    pub fn unnamed(&self) -> Unnamed {
+        match self.next_but_counters() {
+            Ok(Event::Unnamed(unnamed)) => unnamed,
+            other => panic!("not unnamed, but {other:?}: {}", self.stderr()),
         }
     }
 

@@ -5,7 +5,13 @@ use std::fmt::Write as _;
 use injector_common::abi::flags;
 use serde::Serialize;
 
-use super::{Outcome, guard::Guard, load_profile, missing, print, print_json};
+use super::{
+    Outcome,
+    guard::Guard,
+    load_profile, missing,
+    names::{self, Named},
+    print, print_json,
+};
 use crate::{
     cli::{self, Global},
     datapath::{
@@ -15,11 +21,13 @@ use crate::{
         target::{Framing, Target},
     },
     error::Failure,
+    lookup,
     observe::{
         format::{self, table},
         report,
     },
     plan::{Asked, Hook, Needs, Plan, PlannedRule},
+    profile::Answers,
 };
 
 /// What a run would do.
@@ -34,6 +42,9 @@ struct Answer {
     protected: Vec<String>,
     /// What the profile asks for, and this kernel cannot do.
     left_out: Vec<String>,
+    /// What the profile's names of hosts stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<Answers>,
     steps: Vec<String>,
     rules: Vec<Described>,
 }
@@ -58,25 +69,31 @@ pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
         Guard::ssh(args.protect, global),
         global,
     )?;
+    let named = Named::look_up(&profile)?;
+    let profile = named.as_ref().map_or(profile, Named::profile);
     let plans = missing::work_out(profile, args.seed, &guard, &args.attach)?;
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
         ..Options::default()
     };
-    let needs = Needs::of(&plans);
-    show(&plans, &needs, &args.interface, options, global)
+    let (answers, needs) = match &named {
+        Some(named) => (Some(&named.answers), Needs::ANY),
+        None => (None, Needs::of(&plans)),
+    };
+    show(&plans, answers, &needs, &args.interface, options, global)
 }
 
 /// Prints what a run of these plans would do, of which one at a time is in force.
 pub(super) fn show(
     plans: &[Plan],
+    answers: Option<&Answers>,
     needs: &Needs,
     device: &str,
     options: Options,
     global: &Global,
 ) -> Outcome {
-    let answer = answer(plans, needs, device, options, global)?;
+    let answer = answer(plans, answers, needs, device, options, global)?;
     if global.json {
         print_json(&answer)?;
         return Ok(0);
@@ -87,12 +104,13 @@ pub(super) fn show(
 /// Says what a run is about to do.
 pub(super) fn say(
     plans: &[Plan],
+    answers: Option<&Answers>,
     needs: &Needs,
     device: &str,
     options: Options,
     global: &Global,
 ) -> Result<(), Failure> {
-    let answer = answer(plans, needs, device, options, global)?;
+    let answer = answer(plans, answers, needs, device, options, global)?;
     global.say(text(&answer));
     Ok(())
 }
@@ -100,6 +118,7 @@ pub(super) fn say(
 /// Works out what a run would do, having looked at the device only.
 fn answer(
     plans: &[Plan],
+    answers: Option<&Answers>,
     needs: &Needs,
     device: &str,
     options: Options,
@@ -115,6 +134,7 @@ fn answer(
         ifindex: target.link.index,
         protected: plans[0].protection.names(),
         left_out: plans[0].left_out.clone(),
+        names: answers.cloned(),
         steps: steps(plans, needs, &target, &netns, options),
         rules: plans.iter().flat_map(describe).collect(),
     })
@@ -249,6 +269,16 @@ fn text(answer: &Answer) -> String {
         report::left_out(&answer.left_out).map_or_else(String::new, |line| line + "\n")
     );
     text += &table(&header, rows.collect());
+    if let Some(answers) = &answer.names {
+        let _ = writeln!(
+            text,
+            "\nnames, looked up again every {} s:",
+            lookup::INTERVAL.as_secs()
+        );
+        for (name, addresses) in answers {
+            let _ = writeln!(text, "{name}: {}", names::list(addresses));
+        }
+    }
     text
 }
 

@@ -70,14 +70,22 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         play::require_steady(&chosen.profile)?;
     }
     let prepared = Prepared::new(chosen, faults.seed, faults, &guard)?;
-    let needs = if args.watch {
+    let needs = if args.watch || prepared.named.is_some() {
         Needs::ANY
     } else {
         Needs::of(&prepared.plans)
     };
     if args.dry_run {
         let options = prepared.options(faults);
-        return plan::show(&prepared.plans, &needs, &faults.interface, options, global);
+        let answers = prepared.answers();
+        return plan::show(
+            &prepared.plans,
+            answers,
+            &needs,
+            &faults.interface,
+            options,
+            global,
+        );
     }
     if args.confirm.is_some() {
         Confirm::require_terminal()?;

@@ -5,12 +5,10 @@
 //! `controllers/podnetworkchaos`. Shares are percentages without a sign, and rates are tc's, where `mbps` is
 //! bytes.
 
-use ipnet::IpNet;
-
 use super::{
     document::{Node, Table},
     draft::{self, Draft, DraftPhase, DraftRule},
-    endpoint::{Endpoint, Host, remote},
+    endpoint::{Endpoint, Host, Remote},
     flaw::{Flaw, Parsed, Place},
     netem::{self, Netem},
     note::Notes,
@@ -262,44 +260,39 @@ fn ways(spec: &mut Table, notes: &mut Notes) -> Parsed<Vec<(Direction, Match)>> 
         },
     };
     let all = match targets.is_empty() {
-        true => vec![(Vec::new(), None)],
+        true => vec![Remote::default()],
         false => by_port(&targets, notes)?,
     };
     let way = |direction| {
-        let matching = move |(nets, port): &(Vec<IpNet>, Option<u16>)| {
-            let ports = port.map(Into::into).into_iter().collect();
-            (direction, remote(direction, None, nets.clone(), ports))
-        };
+        let matching = move |remote: &Remote| (direction, remote.clone().matching(direction, None));
         all.iter().map(matching).collect::<Vec<_>>()
     };
     Ok(directions.into_iter().flat_map(way).collect())
 }
 
-/// Addresses that are meant with the same port.
-type Targets = (Vec<IpNet>, Option<u16>);
-
-fn by_port(targets: &[Endpoint], notes: &mut Notes) -> Parsed<Vec<Targets>> {
-    let mut groups: Vec<Targets> = Vec::new();
+/// Targets that are meant with the same port.
+fn by_port(targets: &[Endpoint], notes: &mut Notes) -> Parsed<Vec<Remote>> {
+    let mut groups: Vec<Remote> = Vec::new();
     for Endpoint { host, port } in targets {
-        let net = match host {
-            Host::Network(network) => Some(network.net()),
-            Host::Any => None,
-            Host::Name(name) => {
-                notes.missing(
-                    format!("externalTargets: {name}"),
-                    "names are not looked up: add its addresses",
-                );
-                continue;
-            }
-        };
-        match groups.iter_mut().find(|(_, other)| other == port) {
-            Some((nets, _)) => nets.extend(net),
-            None => groups.push((net.into_iter().collect(), *port)),
+        if let Host::Unknown(text) = host {
+            let why = "neither an address nor the name of a host; it is left out";
+            notes.missing(format!("externalTargets: {text}"), why);
+            continue;
         }
+        let ports: Vec<_> = port.map(Into::into).into_iter().collect();
+        let known = groups.iter().position(|group| group.ports == ports);
+        let at = known.unwrap_or_else(|| {
+            groups.push(Remote {
+                ports,
+                ..Remote::default()
+            });
+            groups.len() - 1
+        });
+        groups[at].add(host);
     }
     if groups.is_empty() {
-        let issue = Issue::new("no external target is an address");
-        let issue = issue.expected("addresses, such as 10.0.0.1 or 10.0.0.0/8:22");
+        let issue = Issue::new("no external target is an address or a name");
+        let issue = issue.expected("such as 10.0.0.1, 10.0.0.0/8:22 or db.example.com:5432");
         return Err(Flaw::new(issue, Place::Text));
     }
     Ok(groups)

@@ -5,7 +5,7 @@
 
 use super::{
     draft::{self, Draft, DraftRule},
-    endpoint::{Endpoint, Host, remote},
+    endpoint::{Endpoint, Host, Remote},
     flags::{Flag, Given, parts},
     flaw::{Flaw, Parsed, Place},
     netem::{self, Netem},
@@ -132,12 +132,13 @@ fn targets(flags: &Given, notes: &mut Notes) -> Parsed<Vec<DraftRule>> {
             Some(Protocol::Icmp) => Vec::new(),
             _ => ports.clone(),
         };
-        draft::rule(
-            "target",
-            Direction::Egress,
-            remote(Direction::Egress, protocol, nets.clone(), ports),
-        )
-        .into()
+        let remote = Remote {
+            nets: nets.clone(),
+            ports,
+            ..Remote::default()
+        };
+        let matching = remote.matching(Direction::Egress, protocol);
+        draft::rule("target", Direction::Egress, matching).into()
     };
     let protocols = protocols(flags)?;
     let all = [Protocol::TCP, Protocol::UDP, Protocol::Icmp];

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     profile::{Direction, Match, Protocol},
-    units::{Network, PortRange},
+    units::{HostName, Network, PortRange},
 };
 
 /// An address or a network, perhaps with a port.
@@ -20,7 +20,9 @@ pub(super) enum Host {
     /// Anywhere: `:80`, `0.0.0.0:80`.
     Any,
     Network(Network),
-    Name(String),
+    Name(HostName),
+    /// Neither an address nor a name.
+    Unknown(String),
 }
 
 impl Endpoint {
@@ -53,48 +55,62 @@ impl Endpoint {
             .unwrap_or(host);
         let host = match bare {
             "" => Host::Any,
-            bare => network(bare).unwrap_or_else(|| Host::Name(bare.to_owned())),
+            bare => network(bare).unwrap_or_else(|| {
+                let unknown = || Host::Unknown(bare.to_owned());
+                HostName::new(bare).map_or_else(unknown, Host::Name)
+            }),
         };
         Self { host, port }
     }
 
     /// The packets to it, or, where they arrive, those from it.
     pub(super) fn matching(&self, direction: Direction, protocol: Option<Protocol>) -> Match {
-        let nets = match &self.host {
-            Host::Network(network) => vec![network.net()],
-            Host::Any | Host::Name(_) => Vec::new(),
+        let mut remote = Remote {
+            ports: self.port.map(PortRange::from).into_iter().collect(),
+            ..Remote::default()
         };
-        remote(
-            direction,
-            protocol,
-            nets,
-            self.port.map(PortRange::from).into_iter().collect(),
-        )
+        remote.add(&self.host);
+        remote.matching(direction, protocol)
     }
 }
 
-/// The packets to such addresses and ports, or, where they arrive, those from them.
-pub(super) fn remote(
-    direction: Direction,
-    protocol: Option<Protocol>,
-    nets: Vec<ipnet::IpNet>,
-    ports: Vec<PortRange>,
-) -> Match {
-    let base = Match {
-        protocol,
-        ..Match::default()
-    };
-    match direction {
-        Direction::Ingress => Match {
-            src: nets,
-            src_port: ports,
-            ..base
-        },
-        _ => Match {
-            dst: nets,
-            dst_port: ports,
-            ..base
-        },
+/// Other ends that are meant alike.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Remote {
+    pub nets: Vec<ipnet::IpNet>,
+    pub names: Vec<HostName>,
+    pub ports: Vec<PortRange>,
+}
+
+impl Remote {
+    pub(super) fn add(&mut self, host: &Host) {
+        match host {
+            Host::Network(network) => self.nets.push(network.net()),
+            Host::Name(name) => self.names.push(name.clone()),
+            Host::Any | Host::Unknown(_) => {}
+        }
+    }
+
+    /// The packets to them, or, where they arrive, those from them.
+    pub(super) fn matching(self, direction: Direction, protocol: Option<Protocol>) -> Match {
+        let base = Match {
+            protocol,
+            ..Match::default()
+        };
+        match direction {
+            Direction::Ingress => Match {
+                src: self.nets,
+                src_names: self.names,
+                src_port: self.ports,
+                ..base
+            },
+            _ => Match {
+                dst: self.nets,
+                dst_names: self.names,
+                dst_port: self.ports,
+                ..base
+            },
+        }
     }
 }
 
@@ -116,21 +132,19 @@ mod tests {
     #[test]
     fn endpoints_are_read_in_all_their_forms() {
         let network = |text: &str| Host::Network(text.parse().unwrap());
+        let name = |text: &str| Host::Name(HostName::new(text).unwrap());
         for (text, host, port) in [
             ("10.0.0.1", network("10.0.0.1"), None),
             ("10.1.2.3/8:22", network("10.0.0.0/8"), Some(22)),
             ("2001:db8::1", network("2001:db8::1"), None),
             ("[2001:db8::1]:80", network("2001:db8::1"), Some(80)),
-            ("db:5432", Host::Name("db".into()), Some(5432)),
-            (
-                "https://example.com/x",
-                Host::Name("example.com".into()),
-                Some(443),
-            ),
+            ("db:5432", name("db"), Some(5432)),
+            ("https://example.com/x", name("example.com"), Some(443)),
             ("http://10.0.0.1:8080", network("10.0.0.1"), Some(8080)),
             (":80", Host::Any, Some(80)),
             ("0.0.0.0:80", Host::Any, Some(80)),
-            ("example.com", Host::Name("example.com".into()), None),
+            ("example.com", name("example.com"), None),
+            ("a_b!:1", Host::Unknown("a_b!".into()), Some(1)),
         ] {
             assert_eq!(Endpoint::read(text), Endpoint { host, port }, "{text}");
         }

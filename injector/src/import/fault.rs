@@ -86,8 +86,8 @@ fn proxy(node: Node, notes: &mut Notes) -> Parsed<Proxy> {
         },
         upstream: Endpoint::read(&upstream.text()?),
     };
-    if let Host::Name(_) = proxy.upstream.host {
-        let why = "names are not looked up: the rules are about every address; add its own";
+    if let Host::Unknown(_) = proxy.upstream.host {
+        let why = "neither an address nor the name of a host: the rules are about every address";
         notes.missing(upstream, why);
     }
     notes.differs(

@@ -110,9 +110,9 @@ impl Proxy {
     /// A rule for each way that has toxics.
     fn rules(self, notes: &mut Notes) -> Parsed<Vec<DraftRule>> {
         match self.upstream.as_ref().map(|upstream| &upstream.host) {
-            Some(Host::Name(host)) => notes.missing(
+            Some(Host::Unknown(host)) => notes.missing(
                 format!("upstream {host} of {}", self.name),
-                "names are not looked up: the rules are about every address; add its own",
+                "neither an address nor the name of a host: the rules are about every address",
             ),
             None => notes.missing(
                 "upstream",

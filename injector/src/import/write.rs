@@ -15,7 +15,7 @@ use crate::{
         Chance, Checksum, Corrupt, Delay, Direction, Distribution, Drop, Duplicate, Loss, Match,
         Place, QueueLimit, Rate, Reorder, Slot,
     },
-    units::{Network, Probability, Size},
+    units::{HostName, Network, Probability, Size},
 };
 
 /// A value in one line.
@@ -141,18 +141,19 @@ fn relative(file: &Path, directory: &Path) -> String {
 }
 
 fn matching(matching: &Match) -> Option<Yaml> {
-    let nets = |nets: &[IpNet]| {
+    let hosts = |nets: &[IpNet], names: &[HostName]| {
         let net = |net: &IpNet| match net.to_string().parse::<Network>() {
             Ok(network) => word(&network.to_string()),
             Err(_) => word(&net.to_string()),
         };
-        one_or_many(nets.iter().map(net).collect())
+        let names = names.iter().map(|name| word(name.as_str()));
+        one_or_many(nets.iter().map(net).chain(names).collect())
     };
     let ports = |ports: &[crate::units::PortRange]| one_or_many(ports.iter().map(plain).collect());
     let given = [
         ("protocol", matching.protocol.map(plain)),
-        ("src", nets(&matching.src)),
-        ("dst", nets(&matching.dst)),
+        ("src", hosts(&matching.src, &matching.src_names)),
+        ("dst", hosts(&matching.dst, &matching.dst_names)),
         ("src_port", ports(&matching.src_port)),
         ("dst_port", ports(&matching.dst_port)),
     ];

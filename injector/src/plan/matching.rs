@@ -37,6 +37,9 @@ const ANY: MatchEntry = MatchEntry {
 
 /// The match entries that these conditions take, and whatever predicates they need.
 pub fn entries(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry> {
+    if matching.is_unanswered() {
+        return Vec::new();
+    }
     let implied = Some(implied(matching)).filter(|kinds| !kinds.is_empty());
     let conditions = implied.into_iter().chain(conditions(matching, predicates));
     conditions.fold(vec![ANY], |entries, choices| {
@@ -292,6 +295,9 @@ const BUILT_MAX: usize = 4 * ENTRIES_MAX;
 
 /// How many entries there are at most, without making them.
 fn at_most(matching: &Match) -> usize {
+    if matching.is_unanswered() {
+        return 0;
+    }
     let of = |nets: &[IpNet], ethertype| match nets.is_empty() {
         true => 1,
         false => (nets.iter().filter(|net| family(net) == ethertype)).count(),

@@ -7,6 +7,8 @@ mod replay;
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
 use super::conflict::Conflict;
 use super::files::Files;
 use super::issue::Issue;
@@ -15,8 +17,10 @@ use super::shape::{Phases, Rules, ShortOr};
 use super::strict::Table;
 use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
-use super::{Course, Expectation, Match, Phase, Point, Profile, Replay, Rule, Timeline, ramp};
-use crate::units::{DurationNs, Network, Owner};
+use super::{
+    Course, Expectation, Match, NAMES_MAX, Phase, Point, Profile, Replay, Rule, Timeline, ramp,
+};
+use crate::units::{Address, DurationNs, HostName, Owner};
 
 type Resolved<T> = Result<T, Box<Conflict>>;
 
@@ -41,13 +45,31 @@ pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profil
     };
     expect_of_rules(&raw.expect.0, &course)?;
     let Name(name) = raw.name;
-    Ok(Profile {
+    let profile = Profile {
         name,
         description: raw.description.map(|Text(text)| text),
         seed: raw.seed.map(|Seed(seed)| seed),
         course,
         expect: raw.expect.0,
-    })
+    };
+    hosts_are_few(&profile)?;
+    Ok(profile)
+}
+
+/// Checks that there are not too many names to look up.
+fn hosts_are_few(profile: &Profile) -> Resolved<()> {
+    let count = profile.names().len();
+    if count <= NAMES_MAX {
+        return Ok(());
+    }
+    let issue = Issue::new(format!("{count} names of hosts in one profile"));
+    let issue = issue.expected(format!(
+        "at most {NAMES_MAX}, which are looked up again and again"
+    ));
+    Err(Conflict::new(
+        issue.hint("write networks in their place"),
+        FieldPath::default(),
+    ))
 }
 
 /// Checks that there are the rules that something is expected of.
@@ -202,10 +224,14 @@ impl Scope {
 }
 
 fn matching(raw: RawMatch) -> Match {
+    let (src, src_names) = split(raw.src.0);
+    let (dst, dst_names) = split(raw.dst.0);
     Match {
         protocol: raw.protocol,
-        src: raw.src.0.into_iter().map(Network::net).collect(),
-        dst: raw.dst.0.into_iter().map(Network::net).collect(),
+        src,
+        dst,
+        src_names,
+        dst_names,
         src_port: raw.src_port.0,
         dst_port: raw.dst_port.0,
         ttl: raw.ttl.0,
@@ -233,6 +259,18 @@ fn matching(raw: RawMatch) -> Match {
         any: raw.any.0.into_iter().map(matching).collect(),
         not: raw.not.map(|raw| Box::new(matching(raw.0))),
     }
+}
+
+/// Tells networks from names.
+fn split(addresses: Vec<Address>) -> (Vec<IpNet>, Vec<HostName>) {
+    let (mut nets, mut names) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            Address::Network(network) => nets.push(network.net()),
+            Address::Name(name) => names.push(name),
+        }
+    }
+    (nets, names)
 }
 
 /// Checks the names of several, each at `name_at` its index.

@@ -14,7 +14,7 @@ use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
 use super::{Direction, Ecn, Expectation, Fragment, IcmpType, Protocol, Repeat};
 use crate::units::{
-    CgroupPath, Dscp, DurationNs, Flows, Length, Mac, Mark, Network, Pid, PortRange, ProcessName,
+    Address, CgroupPath, Dscp, DurationNs, Flows, Length, Mac, Mark, Pid, PortRange, ProcessName,
     Span, TcpFlags, Ttl, UserName, Vlan,
 };
 
@@ -206,12 +206,12 @@ pub(super) struct RawMatch {
     /// One protocol, at whichever layer it lives.
     #[serde(default, deserialize_with = "given")]
     pub protocol: Option<Protocol>,
-    /// Source addresses: one, or a list.
+    /// Source addresses, networks or names of hosts: one, or a list.
     #[serde(default)]
-    pub src: OneOrMany<Network>,
-    /// Destination addresses: one, or a list.
+    pub src: OneOrMany<Address>,
+    /// Destination addresses, networks or names of hosts: one, or a list.
     #[serde(default)]
-    pub dst: OneOrMany<Network>,
+    pub dst: OneOrMany<Address>,
     /// Source ports of TCP, UDP or SCTP: one, a range, or a list.
     #[serde(default)]
     pub src_port: OneOrMany<PortRange>,

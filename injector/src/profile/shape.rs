@@ -10,8 +10,8 @@ use super::strict::{Table, Vocabulary, table};
 use super::{Ecn, Expectation, Fragment, IcmpType};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
 use crate::units::{
-    CgroupPath, Field, Flows, Mac, Mark, Network, PacketRange, Pid, PortRange, ProcessName, Span,
-    TcpFlags, UserName,
+    Address, CgroupPath, Field, Flows, Mac, Mark, Network, PacketRange, Pid, PortRange,
+    ProcessName, Span, TcpFlags, UserName,
 };
 
 /// Most rules in a profile, those of all its phases together.
@@ -63,6 +63,10 @@ pub(crate) trait Entry: Scalar {
 }
 
 impl Entry for Network {
+    const RATHER_THAN_NONE: &'static str = "leave the key out";
+}
+
+impl Entry for Address {
     const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
 }
 

@@ -1,12 +1,16 @@
 //! The lines of a run's JSON stream.
 
-use std::net::SocketAddr;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::Serialize;
 
 use crate::{
     datapath::{Attached, eviction::Part},
     observe::{report::Achieved, verdict::Verdict},
+    units::HostName,
 };
 
 /// One line.
@@ -63,6 +67,18 @@ pub(super) enum Event<'a> {
         seed: u64,
         /// What the former rules had achieved.
         former: &'a Achieved,
+    },
+    /// A name of hosts stands for other addresses, and so do the rules.
+    Renamed {
+        elapsed_ms: u64,
+        name: &'a HostName,
+        addresses: &'a BTreeSet<IpAddr>,
+    },
+    /// A name cannot be looked up any more, and its addresses stay.
+    Unnamed {
+        elapsed_ms: u64,
+        name: &'a HostName,
+        error: String,
     },
     /// Others have taken parts of the run away.
     Evicted { elapsed_ms: u64, parts: &'a [Part] },

@@ -98,6 +98,11 @@ impl Phases {
         }
     }
 
+    /// Takes other plans of the same phases: they count from the next phase on.
+    pub(super) fn replan(&mut self, plans: Vec<Plan>) {
+        self.plans = plans;
+    }
+
     /// When there is something to do; never, where no phase comes any more.
     pub(super) fn due(&self) -> Option<Instant> {
         let next = self.next?;

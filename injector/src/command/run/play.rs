@@ -2,6 +2,7 @@
 //! for an end.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -25,7 +26,11 @@ use super::{
 };
 use crate::{
     cli::{self, Faults, Global},
-    command::{guard::Guard, print_json_line},
+    command::{
+        guard::Guard,
+        names::{Change, Named},
+        print_json_line,
+    },
     datapath::{
         Session,
         eviction::{self, Part},
@@ -33,6 +38,7 @@ use crate::{
         session::{Ahead, Last},
     },
     error::Failure,
+    lookup::{Answer, Lookups},
     observe::{
         audit::{Audit, Moment, What},
         live::Live,
@@ -40,6 +46,7 @@ use crate::{
         report::{self, Achieved},
     },
     profile::Profile,
+    units::HostName,
 };
 
 /// How often processes are looked at whose sockets rules ask for.
@@ -70,6 +77,10 @@ pub(in crate::command) struct Player<'a> {
     suspension: Suspension,
     live: Live,
     telemetry: Telemetry,
+    /// Of the profile's names, while it is played.
+    lookups: Option<Lookups>,
+    /// Names that could not be looked up the last time.
+    lost: BTreeSet<HostName>,
 }
 
 /// What changes or ends a run, beside time.
@@ -163,6 +174,8 @@ impl<'a> Player<'a> {
             live: Live::new(total, global.quiet || global.json),
             prepared,
             telemetry,
+            lookups: None,
+            lost: BTreeSet::new(),
         };
         player.session.end_in(left(player.ends))?;
         player.follow()?;
@@ -210,6 +223,7 @@ impl<'a> Player<'a> {
     ) -> Result<Ending, Failure> {
         let mut ending = Ending::default();
         self.confine(influences)?;
+        self.look_up_names();
         self.say_phase(Duration::ZERO)?;
         let mut renewal = interval(self.session.renewal());
         // After a suspension one renewal is enough.
@@ -243,6 +257,7 @@ impl<'a> Player<'a> {
                     saved?;
                     self.reload()?;
                 }
+                answers = answered(&mut self.lookups) => self.rename(answers)?,
                 wish = next(&mut influences.wishes) => wish(self),
                 end = influences.ends.next(self.ends) => match end? {
                     Some(end) => {
@@ -297,8 +312,15 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Puts other rules into force. When this returns, no packet meets the former ones any more.
+    /// Puts other rules into force, and has their names looked up. When this returns, no packet meets the
+    /// former ones any more.
     pub(in crate::command) fn swap(&mut self, prepared: Prepared) -> Result<(), Failure> {
+        self.exchange(prepared)?;
+        self.look_up_names();
+        Ok(())
+    }
+
+    fn exchange(&mut self, prepared: Prepared) -> Result<(), Failure> {
         let session = &mut self.session;
         prepared
             .plans
@@ -313,6 +335,70 @@ impl<'a> Player<'a> {
         self.prepared = prepared;
         self.follow()?;
         self.log(Moment::Swap, None);
+        Ok(())
+    }
+
+    /// Has the names of the profile in force looked up again and again.
+    fn look_up_names(&mut self) {
+        let named = self.prepared.named.as_ref();
+        self.lookups = named.map(|named| Lookups::start(named.names()));
+        self.lost.clear();
+    }
+
+    /// Takes up what names stand for now. Where that cannot be put into force, says why, and the former rules
+    /// stay.
+    fn rename(&mut self, answers: Vec<(HostName, Answer)>) -> Result<(), Failure> {
+        let Some(mut named) = self.prepared.named.clone() else {
+            return Ok(());
+        };
+        let changes = named.update(answers, &mut self.lost);
+        if changes
+            .iter()
+            .any(|change| matches!(change, Change::Moved(..)))
+            && let Err(failure) = self.swap_named(named)
+        {
+            self.live.print(failure);
+            return Ok(());
+        }
+        changes
+            .iter()
+            .try_for_each(|change| self.say_change(change))
+    }
+
+    /// Puts rules with other addresses into force: at once, or, where there are phases, from the next one on.
+    fn swap_named(&mut self, named: Named) -> Result<(), Failure> {
+        let mut prepared = self.prepared.renamed(named, self.faults, &self.guard)?;
+        self.guard.require_end(&prepared.plans)?;
+        let Some(phases) = &mut self.phases else {
+            prepared.duration = left(self.deadline);
+            return self.exchange(prepared);
+        };
+        let session = &self.session;
+        let mut plans = prepared.plans.iter();
+        plans.try_for_each(|plan| session.require_room(plan))?;
+        phases.replan(prepared.plans.clone());
+        self.prepared = prepared;
+        Ok(())
+    }
+
+    fn say_change(&mut self, change: &Change) -> Result<(), Failure> {
+        let elapsed_ms = self.elapsed_ms();
+        if self.global.json {
+            print_json_line(&match change {
+                Change::Moved(name, addresses) => Event::Renamed {
+                    elapsed_ms,
+                    name,
+                    addresses,
+                },
+                Change::Lost(name, error) => Event::Unnamed {
+                    elapsed_ms,
+                    name,
+                    error: error.to_string(),
+                },
+            })?;
+        }
+        let device = &self.faults.interface;
+        self.live.print(format_args!("{device}: {change}"));
         Ok(())
     }
 
@@ -550,6 +636,14 @@ pub(super) async fn until(moment: Option<Instant>) {
 async fn saved(watch: &mut Option<Watch>) -> std::io::Result<()> {
     match watch {
         Some(watch) => watch.saved().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until names were looked up; for ever where there are none.
+async fn answered(lookups: &mut Option<Lookups>) -> Vec<(HostName, Answer)> {
+    match lookups {
+        Some(lookups) => lookups.next().await,
         None => std::future::pending().await,
     }
 }

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 use super::phases;
 use crate::{
     cli::{Faults, Global},
-    command::{guard::Guard, invalid_profile, missing, quick},
+    command::{guard::Guard, invalid_profile, missing, names::Named, quick},
     datapath::Options,
     error::{Code, Failure},
     plan::{Plan, Schedule},
-    profile::{Expectation, Profile, Source},
+    profile::{Answers, Expectation, Profile, Source},
 };
 
 /// A profile as it was chosen.
@@ -80,6 +80,8 @@ pub(in crate::command) struct Prepared {
     pub expect: Vec<Expectation>,
     /// See [`Chosen`].
     pub sha256: Option<String>,
+    /// Where the profile has names of hosts: what they stand for.
+    pub named: Option<Named>,
 }
 
 impl Prepared {
@@ -93,13 +95,36 @@ impl Prepared {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
         let expect = profile.expect.clone();
+        let named = Named::look_up(&profile)?;
+        let profile = named.as_ref().map_or(profile, Named::profile);
         Ok(Self {
             plans: missing::work_out(profile, seed, guard, &faults.attach)?,
+            named,
             duration: faults.duration,
             schedule,
             expect,
             sha256,
         })
+    }
+
+    /// The same, of names that stand for other addresses.
+    pub(in crate::command) fn renamed(
+        &self,
+        named: Named,
+        faults: &Faults,
+        guard: &Guard,
+    ) -> Result<Self, Failure> {
+        let seed = Some(self.first().seed);
+        Ok(Self {
+            plans: missing::work_out(named.profile(), seed, guard, &faults.attach)?,
+            named: Some(named),
+            ..self.clone()
+        })
+    }
+
+    /// What its names stand for.
+    pub(in crate::command) fn answers(&self) -> Option<&Answers> {
+        self.named.as_ref().map(|named| &named.answers)
     }
 
     /// How long it takes, where that is known.

@@ -181,7 +181,15 @@ impl<'a> Stage<'a> {
         let (netns, device) = (self.global.netns(), &self.faults.interface);
         let options = self.options(prepared);
         if self.global.verbose {
-            plan::say(&prepared.plans, &self.needs, device, options, self.global)?;
+            let answers = prepared.answers();
+            plan::say(
+                &prepared.plans,
+                answers,
+                &self.needs,
+                device,
+                options,
+                self.global,
+            )?;
         }
         self.make_room()?;
         let session = Session::start(&netns, device, prepared.first(), self.needs, options)?;

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::Contradiction;
 use crate::profile::{Fragment, Match, Protocol};
+use crate::units::HostName;
 
 pub(super) fn check(matching: &Match) -> Result<(), Contradiction> {
     check_ports(matching)?;
@@ -135,9 +136,13 @@ fn check_protocol_family(matching: &Match) -> Result<(), Contradiction> {
     let Some(protocol) = matching.protocol else {
         return Ok(());
     };
-    for (field, nets) in [("src", &matching.src), ("dst", &matching.dst)] {
-        match (protocol, only_family(nets)) {
-            (Protocol::Arp, _) if !nets.is_empty() => {
+    let fields = [
+        ("src", &matching.src, &matching.src_names),
+        ("dst", &matching.dst, &matching.dst_names),
+    ];
+    for (field, nets, names) in fields {
+        match (protocol, only_family(nets, names)) {
+            (Protocol::Arp, _) if !(nets.is_empty() && names.is_empty()) => {
                 let message = "arp packets have no IP addresses to match";
                 return Err(beside_protocol(
                     field,
@@ -167,7 +172,9 @@ fn beside_protocol(
 }
 
 fn check_same_family(matching: &Match) -> Result<(), Contradiction> {
-    match (only_family(&matching.src), only_family(&matching.dst)) {
+    let src = only_family(&matching.src, &matching.src_names);
+    let dst = only_family(&matching.dst, &matching.dst_names);
+    match (src, dst) {
         (Some(src_is_v4), Some(dst_is_v4)) if src_is_v4 != dst_is_v4 => {
             let [src, dst] = [src_is_v4, dst_is_v4].map(family_name);
             let message = format!("no packet goes from {src} to {dst} address");
@@ -183,9 +190,10 @@ fn family_name(is_v4: bool) -> &'static str {
     if is_v4 { "an IPv4" } else { "an IPv6" }
 }
 
-/// Returns whether the networks are all IPv4, or `None` when they are mixed or there are none.
-fn only_family(nets: &[IpNet]) -> Option<bool> {
+/// Returns whether the networks are all IPv4, or `None` when they are mixed, there are none, or nobody knows
+/// yet what a name stands for.
+fn only_family(nets: &[IpNet], names: &[HostName]) -> Option<bool> {
     let is_v4 = |net: &IpNet| matches!(net, IpNet::V4(_));
-    let first = nets.first().map(is_v4)?;
+    let first = nets.first().map(is_v4).filter(|_| names.is_empty())?;
     nets.iter().all(|net| is_v4(net) == first).then_some(first)
 }
