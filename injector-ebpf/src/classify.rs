@@ -20,27 +20,31 @@ const NO_SLOT: u32 = u32::MAX;
 /// Stands for "protected from every rule". No element of a map has this number.
 pub const PROTECTED: u32 = u32::MAX - 2;
 
-/// The slot of the first rule of a table that matches, or [`PROTECTED`]. `complete` adds to the key what
-/// the frame does not tell.
+/// Reads a frame's key, for [`find_rule`] to look up. `complete` adds to it what the frame does not tell.
 #[inline(always)]
-pub fn find_rule(
+pub fn read_key(
     frame: &Frame,
     raw_ip: bool,
-    table: u32,
     complete: impl FnOnce(&mut PacketKey, &Layout),
-) -> Result<Option<u32>, Unparseable> {
+) -> Result<(), Unparseable> {
     let Some(key) = KEY.get_ptr_mut(0) else {
-        return Ok(None);
+        return Ok(());
     };
     // SAFETY: per-CPU, and used only until this function returns.
     let key = unsafe { &mut *key };
     let layout = wire::parse(frame, raw_ip, globals::features(), key)?;
     complete(key, &layout);
+    Ok(())
+}
+
+/// The slot of the first rule of a table that matches the key, or [`PROTECTED`].
+#[inline(always)]
+pub fn find_rule(table: u32) -> Option<u32> {
     if globals::uses(features::FIELDS) {
         judge(table);
     }
     let slot = find_slot(table);
-    Ok(if slot == NO_SLOT { None } else { Some(slot) })
+    if slot == NO_SLOT { None } else { Some(slot) }
 }
 
 /// The rules of a direction that are in force: to be asked once for each packet.

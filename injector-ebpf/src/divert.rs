@@ -129,62 +129,54 @@ fn has_returned(skb: Skb) -> bool {
     true
 }
 
-/// What [`find_slot_of_packet`] says in place of a slot.
-const UNMATCHED: u32 = u32::MAX;
-const UNPARSEABLE: u32 = u32::MAX - 1;
+/// What [`read_key_of_packet`] says of one that it could read.
+const READ: u32 = 0;
+const UNPARSEABLE: u32 = 1;
 
 #[inline(always)]
 fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
-    match find_slot_of_packet(skb.context(), direction) {
-        UNMATCHED => record::path(|counters| counters.unmatched += 1),
-        UNPARSEABLE => record::path(|counters| counters.unparseable += 1),
-        classify::PROTECTED if globals::uses(features::PROTECT) => {
+    if read_key_of_packet(skb.context()) != READ {
+        record::path(|counters| counters.unparseable += 1);
+        return None;
+    }
+    let table = classify::table(direction);
+    if globals::uses(features::field(field::OWNER)) {
+        owner::complete_key(skb.context(), direction, table);
+    }
+    match classify::find_rule(table) {
+        None => record::path(|counters| counters.unmatched += 1),
+        Some(classify::PROTECTED) if globals::uses(features::PROTECT) => {
             record::path(|counters| counters.protected += 1);
         }
-        slot => return Some(slot),
+        found => return found,
     }
     None
 }
 
 /// A global function, which the verifier checks once: what follows it is not walked again for each
-/// of the many ways through the parser.
+/// of the many ways through the parser. Nor has it what follows it on its stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_slot_of_packet(ctx: *mut __sk_buff, direction: u32) -> u32 {
+extern "C" fn read_key_of_packet(ctx: *mut __sk_buff) -> u32 {
     let skb = Skb::from(ctx);
-    let table = classify::table(direction);
-    let mut found = find_in_headers(skb, direction, table);
+    let read = || {
+        classify::read_key(&skb.linear(), globals::raw_ip(), |key, layout| {
+            complete(skb, key, layout);
+        })
+    };
+    let mut found = read();
     // Rare, and dear: the headers of a packet that others hold too are copied.
     if found == Err(Unparseable::Truncated) && skb.pull_headers() {
-        found = find_in_headers(skb, direction, table);
+        found = read();
     }
-    match found {
-        Ok(Some(slot)) => slot,
-        Ok(None) => UNMATCHED,
-        Err(_) => UNPARSEABLE,
-    }
-}
-
-/// The rule of a packet, by what can be read of it directly.
-#[inline(always)]
-fn find_in_headers(skb: Skb, direction: u32, table: u32) -> Result<Option<u32>, Unparseable> {
-    classify::find_rule(&skb.linear(), globals::raw_ip(), table, |key, layout| {
-        complete(skb, key, layout, direction, table);
-    })
+    if found.is_ok() { READ } else { UNPARSEABLE }
 }
 
 /// What a packet's frame does not tell.
 #[inline(always)]
-fn complete(skb: Skb, key: &mut PacketKey, layout: &Layout, direction: u32, table: u32) {
+fn complete(skb: Skb, key: &mut PacketKey, layout: &Layout) {
     let features = globals::features();
     let looks_at = |field| globals::uses(features::field(field));
-    if looks_at(field::OWNER) && classify::asks_owner(table) {
-        let label = owner::label_of_packet(skb.context(), direction);
-        if label == field::ABSENT {
-            record::path(|counters| counters.unowned += 1);
-        }
-        key.fields.set(features, field::OWNER, label);
-    }
     if looks_at(field::MARK) {
         key.fields.set(features, field::MARK, skb.mark().into());
     }

@@ -7,8 +7,8 @@ use core::{ffi::c_void, mem, ptr};
 
 use aya_ebpf::{
     bindings::{
-        BPF_F_CLONE, BPF_F_CURRENT_NETNS, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE,
-        bpf_map_type, bpf_sock, bpf_sock_tuple,
+        __sk_buff, BPF_F_CLONE, BPF_F_CURRENT_NETNS, BPF_F_NO_PREALLOC,
+        BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type, bpf_sock, bpf_sock_tuple,
     },
     helpers,
     programs::SockContext,
@@ -20,7 +20,9 @@ use injector_common::{
 };
 
 use crate::{
+    classify, globals,
     maps::{KEY, OWNER_KEYS},
+    record,
     skb::Skb,
 };
 
@@ -98,23 +100,32 @@ fn known(key: &OwnerKey) -> u64 {
     unsafe { OWNER_KEYS.get(key) }.copied().unwrap_or(0)
 }
 
-/// The label of the socket that sends or receives the packet whose key was just parsed; [`field::ABSENT`] where no
-/// socket of this machine does.
+/// Adds to the key that was just parsed the label of the socket that sends or receives the packet;
+/// [`field::ABSENT`] stays where no socket of this machine does. Only where some rule of the table asks.
 ///
 /// A global function, which the verifier checks once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn label_of_packet(ctx: *mut aya_ebpf::bindings::__sk_buff, direction: u32) -> u64 {
-    let skb = Skb::from(ctx);
-    if direction == abi::EGRESS
-        && let Some(label) = label_of_sender(skb)
-    {
-        return label;
+pub extern "C" fn complete_key(ctx: *mut __sk_buff, direction: u32, table: u32) -> u32 {
+    if !classify::asks_owner(table) {
+        return 0;
     }
-    let Some(key) = KEY.get(0) else {
-        return field::ABSENT;
+    let Some(key) = KEY.get_ptr_mut(0) else {
+        return 0;
     };
-    label_of_peer(skb, key, direction)
+    // SAFETY: per-CPU, and nobody else uses it meanwhile.
+    let key = unsafe { &mut *key };
+    let skb = Skb::from(ctx);
+    let sender = if direction == abi::EGRESS {
+        label_of_sender(skb)
+    } else {
+        None
+    };
+    match sender.or_else(|| label_of_peer(skb, key, direction)) {
+        Some(label) => key.fields.set(globals::features(), field::OWNER, label),
+        None => record::path(|counters| counters.unowned += 1),
+    }
+    0
 }
 
 /// Where the packet still has its socket, and that is more than a connection that is about to be.
@@ -134,7 +145,7 @@ fn label_of_sender(skb: Skb) -> Option<u64> {
 
 /// Of the socket that receives what arrives, or would receive the answer to what leaves.
 #[inline(always)]
-fn label_of_peer(skb: Skb, key: &PacketKey, direction: u32) -> u64 {
+fn label_of_peer(skb: Skb, key: &PacketKey, direction: u32) -> Option<u64> {
     let (mut from, mut to) = ((key.src, key.src_port), (key.dst, key.dst_port));
     if direction == abi::EGRESS {
         (from, to) = (to, from);
@@ -163,16 +174,16 @@ fn label_of_peer(skb: Skb, key: &PacketKey, direction: u32) -> u64 {
             Ok(protocol::UDP) => {
                 helpers::generated::bpf_sk_lookup_udp(skb.context().cast(), tuple, len, netns, 0)
             }
-            _ => return field::ABSENT,
+            _ => return None,
         }
     };
     if socket.is_null() {
-        return field::ABSENT;
+        return None;
     }
     let label = label_of(socket);
     // SAFETY: what was looked up is released once.
     unsafe { helpers::generated::bpf_sk_release(socket.cast()) };
-    label
+    Some(label)
 }
 
 #[inline(always)]

@@ -31,8 +31,8 @@ pub fn run(ctx: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn is_dropped(ctx: &XdpContext) -> Option<bool> {
-    let slot =
-        classify::find_rule(&frame(ctx), false, classify::table(INGRESS), |_, _| {}).ok()??;
+    classify::read_key(&frame(ctx), false, |_, _| {}).ok()?;
+    let slot = classify::find_rule(classify::table(INGRESS))?;
     // There is none for what is protected.
     let spec = FAULTS.get(slot)?;
     let frame_len = frame(ctx).len();

@@ -30,10 +30,14 @@ impl HostName {
     /// Reads a name, if it is one.
     pub fn new(text: &str) -> Option<Self> {
         let labels: Vec<&str> = text.strip_suffix('.').unwrap_or(text).split('.').collect();
+        // For YAML 1e5 and .7e-8 are numbers, too.
         let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+        let is_yaml_number =
+            text.starts_with(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok();
         let is_name = text.len() <= Self::CHARS_MAX
             && labels.iter().all(|label| is_label(label))
-            && labels.last().is_some_and(|label| !is_number(label));
+            && labels.last().is_some_and(|label| !is_number(label))
+            && !is_yaml_number;
         is_name.then(|| Self(text.to_ascii_lowercase()))
     }
 }
@@ -115,7 +119,8 @@ scalar::schema_of!(Address as "Address", {
     "pattern": concat!(
         r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/0*([12]?[0-9]|3[0-2]))?",
         r"|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/0*([1-9]?[0-9]|1[01][0-9]|12[0-8]))?",
-        r"|([0-9A-Za-z_-]{1,63}\.)*(?![0-9]+\.?$)[0-9A-Za-z_-]{1,63}\.?)$"
+        r"|(?![0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+$)([0-9A-Za-z_]([0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?\.)*",
+        r"(?![0-9]+\.?$)[0-9A-Za-z_]([0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?\.?)$"
     ),
     "examples": ["10.1.2.3", "10.0.0.0/8", "2001:db8::/32", "db.example.com"],
 });
