@@ -62,48 +62,41 @@ pub(crate) trait Entry: Scalar {
     const RATHER_THAN_NONE: &'static str;
 }
 
-impl Entry for Network {
-    const RATHER_THAN_NONE: &'static str = "leave the key out";
-}
-
-impl Entry for Address {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
-impl Entry for ProcessName {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
-impl Entry for Pid {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
-impl Entry for CgroupPath {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
-impl Entry for UserName {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
-
-impl Entry for PortRange {
-    const RATHER_THAN_NONE: &'static str = "leave the key out to match any";
-}
+/// What to write in place of an empty list of conditions.
+const ANY: &str = "leave the key out to match any";
 
 impl<F: Field> Entry for Span<F> {
-    const RATHER_THAN_NONE: &'static str = Network::RATHER_THAN_NONE;
+    const RATHER_THAN_NONE: &'static str = ANY;
 }
 
 /// Declares what conditions there may be several of.
 macro_rules! conditions {
-    ($($type:ty),*) => {$(
+    ($($type:ty),* $(,)?) => {$(
         impl Entry for $type {
-            const RATHER_THAN_NONE: &'static str = Network::RATHER_THAN_NONE;
+            const RATHER_THAN_NONE: &'static str = ANY;
         }
     )*};
 }
 
-conditions!(Mark, Mac, Flows, TcpFlags, Ecn, Fragment, IcmpType);
+conditions!(
+    Address,
+    PortRange,
+    ProcessName,
+    Pid,
+    CgroupPath,
+    UserName,
+    Mark,
+    Mac,
+    Flows,
+    TcpFlags,
+    Ecn,
+    Fragment,
+    IcmpType,
+);
+
+impl Entry for Network {
+    const RATHER_THAN_NONE: &'static str = "leave the key out";
+}
 
 impl Entry for Expectation {
     const NONE: &'static str = "the list is empty, so nothing is expected";
@@ -173,7 +166,7 @@ impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Alternatives<T>
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Alternatives<T>, A::Error> {
                 let empty = Issue::new("the list is empty, so nothing can match")
                     .expected("at least one entry")
-                    .hint("leave the key out to match any");
+                    .hint(ANY);
                 let mut all = Vec::new();
                 bounded(seq, LIST_MAX, "entries", Some(empty), |Table(one)| {
                     all.push(one);
