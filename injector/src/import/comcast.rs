@@ -7,7 +7,7 @@ use super::{
     draft::{self, Draft, DraftRule},
     endpoint::{Endpoint, Host, Remote},
     flags::{Flag, Given, parts},
-    flaw::{Flaw, Parsed, Place},
+    flaw::Parsed,
     netem::{self, Netem},
     note::Notes,
     quantity::{bandwidth, integer, percent},
@@ -35,23 +35,8 @@ const FLAGS: [Flag; 11] = [
 /// Reads the only command there is.
 pub(super) fn read(text: &str) -> Parsed<Draft> {
     let mut notes = Notes::default();
-    let commands = words::commands(text)?;
-    let command = match commands.as_slice() {
-        [command] => command,
-        [_, second, ..] => {
-            let issue = Issue::new("a second command").expected("one: comcast does not run twice");
-            return Err(second[0].flaw(issue));
-        }
-        [] => {
-            return Err(Flaw::new(
-                Issue::new("no command").expected("`comcast --latency=250 …`"),
-                Place::Text,
-            ));
-        }
-    };
-    let at = command.iter().position(|word| word.program() == "comcast");
-    let at = at.ok_or_else(|| command[0].unknown("comcast", &["comcast"]))?;
-    let mut cursor = Cursor::behind(&command[at..]);
+    let command = words::only_command(text, "comcast", "comcast --latency=250 …")?;
+    let mut cursor = Cursor::behind(&command);
     let flags = Given::read(&mut cursor, &FLAGS)?;
     if let Some(word) = cursor.peek() {
         return Err(word.unknown("a flag", &["--latency", "--packet-loss", "--target-bw"]));

@@ -8,7 +8,7 @@ use super::{
     draft::{self, Draft, DraftPhase, DraftRule},
     endpoint::{Endpoint, Host},
     flags::{Flag, Given, parts},
-    flaw::{Flaw, Parsed, Place},
+    flaw::Parsed,
     netem::{self, Netem},
     note::Notes,
     quantity::{self, count, fraction, go_duration_ns, integer, milliseconds, percent, rate_bits},
@@ -128,23 +128,8 @@ const STATISTIC: [Flag; 4] = [
 /// Reads the only command there is.
 pub(super) fn read(text: &str) -> Parsed<Draft> {
     let mut notes = Notes::default();
-    let commands = words::commands(text)?;
-    let command = match commands.as_slice() {
-        [command] => command,
-        [_, second, ..] => {
-            let issue = Issue::new("a second command").expected("one: import each by itself");
-            return Err(second[0].flaw(issue));
-        }
-        [] => {
-            return Err(Flaw::new(
-                Issue::new("no command").expected("`pumba netem …`"),
-                Place::Text,
-            ));
-        }
-    };
-    let at = command.iter().position(|word| word.program() == "pumba");
-    let at = at.ok_or_else(|| command[0].unknown("pumba", &["pumba"]))?;
-    let mut cursor = Cursor::behind(&command[at..]);
+    let command = words::only_command(text, "pumba", "pumba netem …")?;
+    let mut cursor = Cursor::behind(&command);
     let global = Given::read(&mut cursor, &GLOBAL)?;
     for flag in ["label", "random"] {
         if let Some(word) = global.get(flag) {

@@ -81,6 +81,22 @@ pub(super) fn commands(text: &str) -> Parsed<Vec<Vec<Word>>> {
     Ok(commands)
 }
 
+/// The words of the only command of a text, from the program on: what stands before it, such as `sudo`, is left out.
+pub(super) fn only_command(text: &str, program: &str, example: &str) -> Parsed<Vec<Word>> {
+    let mut commands = commands(text)?.into_iter();
+    let Some(mut command) = commands.next() else {
+        let issue = Issue::new("no command").expected(format!("`{example}`"));
+        return Err(Flaw::new(issue, Place::Text));
+    };
+    if let Some(second) = commands.next() {
+        let issue = Issue::new("a second command").expected("one: import each by itself");
+        return Err(second[0].flaw(issue));
+    }
+    let at = command.iter().position(|word| word.program() == program);
+    let at = at.ok_or_else(|| command[0].unknown(program, &[program]))?;
+    Ok(command.split_off(at))
+}
+
 fn begin(word: &mut Option<Word>, offset: usize) -> &mut Word {
     word.get_or_insert_with(|| Word {
         text: String::new(),
