@@ -1,5 +1,5 @@
 use super::{ENTRIES_MAX, GROUP_VALUES, GROUPS_MAX, PROTECTED_MAX, Predicates, SCAN_MAX, record};
-use crate::dimension;
+use crate::{dimension, wire::ANY_PORT_SPAN};
 
 /// One way to match a packet.
 ///
@@ -40,22 +40,31 @@ pub struct MatchEntry {
 record!(MatchEntry, size: 104, align: 8);
 
 impl MatchEntry {
-    /// One that no packet matches: its ports lie beyond all that there are.
-    pub const NOTHING: Self = Self {
+    /// One that every packet matches.
+    pub const ANY: Self = Self {
         src: [0; 2],
         src_mask: [0; 2],
         dst: [0; 2],
         dst_mask: [0; 2],
-        src_port: u32::MAX,
-        src_port_span: 0,
-        dst_port: u32::MAX,
-        dst_port_span: 0,
+        src_port: 0,
+        src_port_span: ANY_PORT_SPAN,
+        dst_port: 0,
+        dst_port_span: ANY_PORT_SPAN,
         ethertype: 0,
         ethertype_mask: 0,
         protocol: 0,
         protocol_mask: 0,
         truths: 0,
         truths_mask: 0,
+    };
+
+    /// One that no packet matches: its ports lie beyond all that there are.
+    pub const NOTHING: Self = Self {
+        src_port: u32::MAX,
+        src_port_span: 0,
+        dst_port: u32::MAX,
+        dst_port_span: 0,
+        ..Self::ANY
     };
 }
 

@@ -7,7 +7,7 @@ use injector_common::{
     abi::{ENTRIES_MAX, MatchEntry, Predicate},
     dimension,
     field::{self, fragment},
-    wire::{ANY_PORT_SPAN, Address, ethertype, protocol},
+    wire::{Address, ethertype, protocol},
 };
 use ipnet::IpNet;
 
@@ -17,24 +17,6 @@ use crate::{
     units::{Field, Mark, PortRange, Span},
 };
 
-/// One that every packet matches.
-const ANY: MatchEntry = MatchEntry {
-    src: [0; 2],
-    src_mask: [0; 2],
-    dst: [0; 2],
-    dst_mask: [0; 2],
-    src_port: 0,
-    src_port_span: ANY_PORT_SPAN,
-    dst_port: 0,
-    dst_port_span: ANY_PORT_SPAN,
-    ethertype: 0,
-    ethertype_mask: 0,
-    protocol: 0,
-    protocol_mask: 0,
-    truths: 0,
-    truths_mask: 0,
-};
-
 /// The match entries that these conditions take, and whatever predicates they need.
 pub fn entries(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry> {
     if matching.is_unanswered() {
@@ -42,7 +24,7 @@ pub fn entries(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry>
     }
     let implied = Some(implied(matching)).filter(|kinds| !kinds.is_empty());
     let conditions = implied.into_iter().chain(conditions(matching, predicates));
-    conditions.fold(vec![ANY], |entries, choices| {
+    conditions.fold(vec![MatchEntry::ANY], |entries, choices| {
         both(&entries, &choices).collect()
     })
 }
@@ -134,7 +116,7 @@ fn opposites(matching: &Match, predicates: &mut Predicates) -> Vec<MatchEntry> {
 
 /// The entries for what meets none of several.
 fn none_of(choices: &[MatchEntry], predicates: &mut Predicates) -> Vec<MatchEntry> {
-    let mut entries = vec![ANY];
+    let mut entries = vec![MatchEntry::ANY];
     for choice in choices {
         let opposites = opposites_of_entry(choice, predicates);
         entries = without_repetition(both(&entries, &opposites).collect());
@@ -156,7 +138,7 @@ fn opposites_of_entry(entry: &MatchEntry, predicates: &mut Predicates) -> Vec<Ma
     let entry = |(truths_mask, truths)| MatchEntry {
         truths,
         truths_mask,
-        ..ANY
+        ..MatchEntry::ANY
     };
     places.into_iter().chain(truths).map(entry).collect()
 }
@@ -227,7 +209,7 @@ fn so<T: Copy>(
         MatchEntry {
             truths: bit,
             truths_mask: bit,
-            ..ANY
+            ..MatchEntry::ANY
         }
     };
     choices.iter().map(entry).collect()
@@ -420,7 +402,7 @@ struct Kind {
 
 impl Kind {
     fn entry(&self) -> MatchEntry {
-        let mut entry = ANY;
+        let mut entry = MatchEntry::ANY;
         if let Some(ethertype) = self.ethertype {
             (entry.ethertype, entry.ethertype_mask) = (ethertype, u16::MAX);
         }
@@ -482,7 +464,7 @@ fn of_family(net: &IpNet) -> MatchEntry {
     MatchEntry {
         ethertype: family(net),
         ethertype_mask: u16::MAX,
-        ..ANY
+        ..MatchEntry::ANY
     }
 }
 
@@ -490,7 +472,7 @@ fn src_port_entry(ports: &PortRange) -> MatchEntry {
     MatchEntry {
         src_port: ports.first().into(),
         src_port_span: span(*ports),
-        ..ANY
+        ..MatchEntry::ANY
     }
 }
 
@@ -498,7 +480,7 @@ fn dst_port_entry(ports: &PortRange) -> MatchEntry {
     MatchEntry {
         dst_port: ports.first().into(),
         dst_port_span: span(*ports),
-        ..ANY
+        ..MatchEntry::ANY
     }
 }
 
