@@ -75,7 +75,8 @@ pub fn assert_explained(lab: &Lab, gap: Duration, mut swap: impl FnMut(usize)) {
         });
         let (mut turn, mut from) = (0, Instant::now());
         while !senders.iter().all(|sender| sender.is_finished()) {
-            thread::sleep(Duration::from_millis(50));
+            // However slowly they are sent, enough of them for each of the few reigns that a slow swap leaves room for.
+            thread::sleep(Duration::from_millis(50).max(gap * 40));
             let (port, to) = (PORTS[turn], Instant::now());
             reigns.push(Reign { port, from, to });
             turn = 1 - turn;
