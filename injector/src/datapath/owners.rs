@@ -23,7 +23,10 @@ use injector_common::{
     field,
 };
 use nix::{libc, unistd::User};
-use procfs::process::{FDTarget, Process, all_processes};
+use procfs::{
+    ProcError,
+    process::{FDInfo, FDTarget, Process, all_processes},
+};
 
 use super::{
     Error, Result,
@@ -67,7 +70,7 @@ impl Owners {
     }
 
     /// The bit that stands for an owner; 0 for one that has not been admitted.
-    pub(super) fn bit(&self, owner: &Owner) -> u64 {
+    fn bit(&self, owner: &Owner) -> u64 {
         let number = self.0.iter().position(|known| known == owner);
         number.map_or(0, |number| 1 << number)
     }
@@ -79,6 +82,8 @@ pub(super) struct Labeller {
     labels: SkStorage<MapData, u64>,
     /// Where the program is that sees sockets being opened.
     groups: Option<Groups>,
+    /// Who is looked for, and the bit that stands for it.
+    wanted: Vec<(Sought, u64)>,
     /// What the owners of a process were when its sockets were labelled.
     labelled: HashMap<i32, u64>,
 }
@@ -93,55 +98,53 @@ impl Labeller {
             keys: KernelMap::try_from(keys).map_err(|error| failed(maps::OWNER_KEYS, error))?,
             labels: SkStorage::try_from(labels).map_err(|error| failed(maps::LABELS, error))?,
             groups: None,
+            wanted: Vec::new(),
             labelled: HashMap::new(),
         })
     }
 
     /// Labels the sockets of these owners from now on, and those that they have already.
     pub(super) fn look_for(&mut self, owners: &Owners, ebpf: &mut Ebpf) -> Result<()> {
-        if owners.0.is_empty() {
+        if owners.is_empty() {
             return Ok(());
         }
         if self.groups.is_none() {
             capability::require(&[Capability::CAP_SYS_PTRACE])?;
             self.groups = Some(Groups::watched(ebpf)?);
         }
+        let sought = |owner| Ok((Sought::resolve(owner)?, owners.bit(owner)));
+        self.wanted = owners.0.iter().map(sought).collect::<Result<_>>()?;
         let mut bits: HashMap<OwnerKey, u64> = HashMap::new();
-        for wanted in &owners.0 {
-            if let Some(key) = self.key(wanted)? {
-                *bits.entry(key).or_default() |= owners.bit(wanted);
+        for (sought, bit) in &self.wanted {
+            if let Some(key) = self.key(sought)? {
+                *bits.entry(key).or_default() |= bit;
             }
         }
         for (key, bits) in bits {
             self.set(key, bits)?;
         }
-        self.refresh(owners)
+        self.refresh()
     }
 
-    /// By what the program knows an owner, where there is something.
-    fn key(&self, owner: &Owner) -> Result<Option<OwnerKey>> {
-        Ok(match owner {
-            Owner::Process(name) => command(name).map(OwnerKey::named),
+    /// By what the program knows somebody, where there is something.
+    fn key(&self, sought: &Sought) -> Result<Option<OwnerKey>> {
+        Ok(match sought {
+            Sought::Process(name) => command(name).map(OwnerKey::named),
             // Processes have their keys when they are found.
-            Owner::Pid(_) => None,
-            Owner::Cgroup(path) => {
+            Sought::Pid(_) => None,
+            Sought::Cgroup(path) => {
                 let groups = self.groups.as_ref().ok_or(Error::NoCgroups)?;
                 Some(OwnerKey::numbered(owner_kind::CGROUP, groups.id(path)?))
             }
-            Owner::User(name) => Some(OwnerKey::numbered(owner_kind::USER, user(name)?.into())),
+            Sought::User(user) => Some(OwnerKey::numbered(owner_kind::USER, (*user).into())),
         })
     }
 
     /// Looks for processes that are new, or are no longer what they were. Those that end meanwhile are nobody's.
-    pub(super) fn refresh(&mut self, owners: &Owners) -> Result<()> {
-        if owners.0.is_empty() {
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        if self.wanted.is_empty() {
             return Ok(());
         }
-        let users = owners.0.iter().filter_map(|owner| match owner {
-            Owner::User(name) => user(name).ok().map(|user| (user, owners.bit(owner))),
-            _ => None,
-        });
-        let users: Vec<_> = users.collect();
         let processes = all_processes()
             .map_err(|error| Error::refused("read /proc", io::Error::other(error)))?;
         let people: HashMap<i32, Person> = processes
@@ -149,63 +152,108 @@ impl Labeller {
             .filter_map(|process| Some((process.pid, Person::of(process)?)))
             .collect();
         for (pid, person) in &people {
-            let bits = owners.0.iter().filter(|owner| person.is(owner, &people));
-            let bits = bits.fold(0, |bits, owner| bits | owners.bit(owner));
-            let bits = users
-                .iter()
-                .filter(|(user, _)| *user == person.user)
-                .fold(bits, |bits, (_, bit)| bits | bit);
+            let bits = self.wanted.iter();
+            let bits = bits
+                .filter(|(sought, _)| person.is(sought, &people))
+                .fold(0, |bits, (_, bit)| bits | bit);
             let former = self.labelled.get(pid).copied().unwrap_or(0);
             if bits == former {
                 continue;
             }
             self.set(OwnerKey::numbered(owner_kind::PROCESS, *pid as u64), bits)?;
             self.labelled.insert(*pid, bits);
-            self.label(&person.process, bits & !former);
+            self.label(&person.process, bits & !former)?;
         }
         let is_gone = |pid: &i32| !people.contains_key(pid);
         let gone: Vec<_> = self.labelled.keys().copied().filter(is_gone).collect();
         for pid in gone {
             self.labelled.remove(&pid);
-            // It may be gone already.
-            let _ = self
-                .keys
-                .remove(&OwnerKey::numbered(owner_kind::PROCESS, pid as u64));
+            let key = OwnerKey::numbered(owner_kind::PROCESS, pid as u64);
+            let removed = self.keys.remove(&key);
+            removed.map_err(|error| Error::ebpf("forget an owner of sockets", &error))?;
         }
         Ok(())
     }
 
-    /// Labels the sockets that a process has. Those that it closes meanwhile, and those of other kinds, are left out.
-    fn label(&mut self, process: &Process, bits: u64) {
+    /// Labels the sockets that a process has. Those that it closes meanwhile are left out.
+    fn label(&mut self, process: &Process, bits: u64) -> Result<()> {
         if bits == 0 {
-            return;
+            return Ok(());
         }
-        let Ok(descriptors) = process.fd() else {
-            return;
-        };
-        let is_socket = |target: &FDTarget| matches!(target, FDTarget::Socket(_));
-        let sockets: Vec<_> = descriptors
-            .flatten()
-            .filter(|descriptor| is_socket(&descriptor.target))
-            .collect();
-        let Some(handle) = (!sockets.is_empty())
-            .then(|| open_process(process.pid).ok())
-            .flatten()
-        else {
-            return;
+        let pid = process.pid;
+        let action = || format!("label the sockets of process {pid}");
+        let sockets = unless_gone(sockets_of(process), action)?.unwrap_or_default();
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        let Some(handle) = unless_gone(open_process(pid), action)? else {
+            return Ok(());
         };
         for socket in sockets {
-            let Ok(socket) = duplicate(&handle, socket.fd) else {
+            let Some(socket) = unless_gone(duplicate(&handle, socket), action)? else {
                 continue;
             };
             let former = self.labels.get(&socket, 0).unwrap_or(0);
-            let _ = self.labels.insert(&socket, former | bits, 0);
+            if let Err(error) = self.labels.insert(&socket, former | bits, 0) {
+                let error = Error::ebpf(action(), &error);
+                // Closed meanwhile, and its number used for something else.
+                if error.errno() != Some(libc::ENOTSOCK) {
+                    return Err(error);
+                }
+            }
         }
+        Ok(())
     }
 
     fn set(&mut self, key: OwnerKey, bits: u64) -> Result<()> {
         let set = self.keys.insert(key, bits, 0);
         set.map_err(|error| Error::ebpf("note an owner of sockets", &error))
+    }
+}
+
+/// What came of asking for a process or a socket of its; `None` where that has ended meanwhile.
+fn unless_gone<T>(result: io::Result<T>, action: impl Fn() -> String) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ESRCH | libc::EBADF) => Ok(None),
+            _ => Err(Error::refused(action(), error)),
+        },
+    }
+}
+
+/// The descriptors of a process that are sockets.
+fn sockets_of(process: &Process) -> io::Result<Vec<i32>> {
+    let descriptors = process.fd().map_err(|error| match error {
+        ProcError::NotFound(_) => io::ErrorKind::NotFound.into(),
+        ProcError::Io(error, _) => error,
+        error => io::Error::other(error),
+    })?;
+    let is_socket = |descriptor: &FDInfo| matches!(descriptor.target, FDTarget::Socket(_));
+    let sockets = descriptors.flatten().filter(is_socket);
+    Ok(sockets.map(|descriptor| descriptor.fd).collect())
+}
+
+/// An owner, as processes tell who they are.
+enum Sought {
+    Process(String),
+    Pid(i32),
+    Cgroup(String),
+    User(u32),
+}
+
+impl Sought {
+    /// # Errors
+    ///
+    /// Where there is no such user.
+    fn resolve(owner: &Owner) -> Result<Self> {
+        Ok(match owner {
+            Owner::Process(name) => Self::Process(name.clone()),
+            Owner::Pid(pid) => Self::Pid(*pid as i32),
+            Owner::Cgroup(path) => Self::Cgroup(path.clone()),
+            Owner::User(name) => Self::User(user(name)?),
+        })
     }
 }
 
@@ -237,16 +285,16 @@ impl Person {
         })
     }
 
-    /// Whether this is an owner; of users only numbers are known.
-    fn is(&self, owner: &Owner, people: &HashMap<i32, Self>) -> bool {
-        match owner {
-            Owner::Process(name) => self.is_named(name),
-            Owner::Pid(pid) => self.comes_of(*pid as i32, people),
-            Owner::Cgroup(path) => self
+    /// Whether this is who is looked for.
+    fn is(&self, sought: &Sought, people: &HashMap<i32, Self>) -> bool {
+        match sought {
+            Sought::Process(name) => self.is_named(name),
+            Sought::Pid(pid) => self.comes_of(*pid, people),
+            Sought::Cgroup(path) => self
                 .group
                 .as_deref()
                 .is_some_and(|group| lies_in(group, path)),
-            Owner::User(_) => false,
+            Sought::User(user) => self.user == *user,
         }
     }
 

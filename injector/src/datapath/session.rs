@@ -199,7 +199,7 @@ impl Session {
     /// because what the program on sockets cannot tell goes unnoticed until then.
     pub fn look_for_owners(&mut self) -> Result<()> {
         match &mut self.labeller {
-            Some(labeller) => labeller.refresh(&self.owners),
+            Some(labeller) => labeller.refresh(),
             None => Ok(()),
         }
     }
