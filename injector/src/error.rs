@@ -117,6 +117,7 @@ impl From<datapath::Error> for Failure {
             Error::UnsupportedLink { .. }
             | Error::TooManyOwners
             | Error::NoCgroups
+            | Error::NoLabels(_)
             | Error::NotPermitted { .. }
             | Error::LentPrivileges
             | Error::NoFq => Code::Unsupported,

@@ -30,6 +30,17 @@ pub fn has_tcx() -> bool {
     version() >= (6, 6)
 }
 
+/// Whether the kernel can note whose a socket is: newer ones have no memory for that (kmalloc_nolock()) where the
+/// processor lacks cmpxchg16b, as that of an emulated guest does (see `scripts/vm`).
+pub fn can_label_sockets() -> bool {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").expect("/proc/cpuinfo");
+    let can = version() < (7, 0) || processor.split_whitespace().any(|flag| flag == "cx16");
+    if !can {
+        eprintln!("left out, without cmpxchg16b");
+    }
+    can
+}
+
 /// Whether packets can be delayed here, that is, whether there is fq.
 pub fn can_delay() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();

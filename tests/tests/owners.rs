@@ -10,11 +10,16 @@ use std::{
     time::Duration,
 };
 
-use injector_tests::{Family, Host, Injector, Lab, socket};
+use injector_tests::{Family, Host, Injector, Lab, injector, kernel, residue::Snapshot, socket};
 use nix::libc;
 
 const PORT: u16 = 7300;
 const COUNT: usize = 20;
+
+/// Two hosts, where the kernel can note whose a socket is.
+fn lab() -> Option<Lab> {
+    kernel::can_label_sockets().then(Lab::new)
+}
 
 /// A run with one rule, for the owner `condition`, that loses everything.
 fn lose(lab: &Lab, direction: &str, condition: &str) -> Injector {
@@ -64,7 +69,7 @@ fn count(receiver: &UdpSocket) -> usize {
 #[test]
 fn the_packets_of_a_process_are_told_by_its_name() {
     for family in [Family::V4, Family::V6] {
-        let lab = Lab::new();
+        let Some(lab) = lab() else { return };
         let address = lab.b.at(family, PORT);
         let receiver = lab.b.run(|| UdpSocket::bind(address).expect("bind"));
         let run = lose(&lab, "both", "process: owner-hit");
@@ -94,7 +99,7 @@ fn the_packets_of_a_process_are_told_by_its_name() {
 
 #[test]
 fn connections_that_were_there_before_are_found() {
-    let lab = Lab::new();
+    let Some(lab) = lab() else { return };
     let address = lab.b.at(Family::V4, PORT);
     let listener = lab.b.run(|| TcpListener::bind(address).expect("listen"));
     let mut stream = lab.a.run(|| TcpStream::connect(address).expect("connect"));
@@ -131,7 +136,7 @@ fn passes(from: &mut TcpStream, to: &mut TcpStream) -> bool {
 
 #[test]
 fn a_connection_is_its_listeners() {
-    let lab = Lab::new();
+    let Some(lab) = lab() else { return };
     let run = lose(&lab, "egress", "process: owner-listens");
     let address = lab.a.at(Family::V4, PORT);
     let listener = as_thread(&lab.a, "owner-listens", || {
@@ -192,7 +197,8 @@ impl Drop for Group {
 
 #[test]
 fn the_packets_of_a_group_and_of_those_below_are_told() {
-    let (lab, group) = (Lab::new(), Group::new());
+    let Some(lab) = lab() else { return };
+    let group = Group::new();
     let address = lab.b.at(Family::V4, PORT);
     let receiver = lab.b.run(|| UdpSocket::bind(address).expect("bind"));
     let run = lose(&lab, "egress", &format!("cgroup: {}", group.name()));
@@ -225,7 +231,7 @@ fn the_packets_of_a_group_and_of_those_below_are_told() {
 #[test]
 fn the_packets_of_a_user_are_told() {
     const NOBODY: libc::uid_t = 65534;
-    let lab = Lab::new();
+    let Some(lab) = lab() else { return };
     let address = lab.b.at(Family::V4, PORT);
     let receiver = lab.b.run(|| UdpSocket::bind(address).expect("bind"));
     let run = lose(&lab, "egress", "user: nobody");
@@ -246,7 +252,7 @@ fn the_packets_of_a_user_are_told() {
 
 #[test]
 fn on_the_loopback_device_both_ends_are_told() {
-    let lab = Lab::new();
+    let Some(lab) = lab() else { return };
     let profile = "{name: owners, seed: 1, rules: [{direction: ingress, match: {process: owner-server}, drop: 100%}]}";
     let address: SocketAddr = ([127, 0, 0, 1], PORT).into();
     let run = Injector::start_on(&lab.a.netns, "lo", profile, &[]);
@@ -261,4 +267,20 @@ fn on_the_loopback_device_both_ends_are_told() {
     }
     assert_eq!(count(&client), COUNT, "to the client");
     run.stop();
+}
+
+#[test]
+fn where_owners_cannot_be_noted_that_is_said_and_nothing_is_changed() {
+    if kernel::can_label_sockets() {
+        return;
+    }
+    let lab = Lab::new();
+    let before = Snapshot::of(&lab.a.netns);
+    let profile = "{name: owners, seed: 1, rules: [{match: {user: root}, drop: 100%}]}";
+    let output = injector::call_apply(&lab.a.netns, "eth0", profile, &[]);
+    assert_eq!(output.status.code(), Some(4));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot note whose a socket is"), "{said}");
+    assert!(said.contains("cmpxchg16b"), "{said}");
+    before.assert_same(&lab.a.netns);
 }

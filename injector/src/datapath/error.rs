@@ -95,6 +95,9 @@ pub enum Error {
         "control groups (version 2), by which the owners of sockets are known, are not mounted here"
     )]
     NoCgroups,
+    /// The kernel keeps no labels of sockets.
+    #[error("the kernel cannot note whose a socket is: {0}")]
+    NoLabels(Box<Self>),
     /// The namespace does not exist.
     #[error("no network namespace {netns}")]
     NoNetns {
@@ -212,6 +215,13 @@ impl Error {
             Self::NoCgroups => Some(
                 "mount them: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`; `ip netns exec` hides them, \
                  `injector --netns` does not"
+                    .into(),
+            ),
+            // kmalloc_nolock(), from which Linux 7.2 has what it keeps of a socket.
+            Self::NoLabels(_) => Some(
+                "newer kernels (seen with Linux 7.2) can do it only with a processor that has cmpxchg16b: \
+                 `grep cx16 /proc/cpuinfo`; give it to a virtual machine, or leave out `process`, `pid`, \
+                 `cgroup` and `user`"
                     .into(),
             ),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),

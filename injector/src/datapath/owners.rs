@@ -9,7 +9,10 @@ use std::{
     ffi::OsStr,
     fs::File,
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::net::UnixDatagram,
+    },
     path::{Path, PathBuf},
 };
 
@@ -111,6 +114,7 @@ impl Labeller {
         if self.groups.is_none() {
             capability::require(&[Capability::CAP_SYS_PTRACE])?;
             self.groups = Some(Groups::watched(ebpf)?);
+            self.try_out()?;
         }
         let sought = |owner| Ok((Sought::resolve(owner)?, owners.bit(owner)));
         self.wanted = owners.0.iter().map(sought).collect::<Result<_>>()?;
@@ -124,6 +128,14 @@ impl Labeller {
             self.set(key, bits)?;
         }
         self.refresh()
+    }
+
+    /// Labels a socket of our own. Where that fails, the program's labels are lost in silence.
+    fn try_out(&mut self) -> Result<()> {
+        let socket = UnixDatagram::unbound()
+            .map_err(|error| Error::refused("open a socket to label", error))?;
+        let labelled = self.labels.insert(&socket, 0, 0);
+        labelled.map_err(|error| Error::NoLabels(Box::new(Error::ebpf("label a socket", &error))))
     }
 
     /// By what the program knows somebody, where there is something.
