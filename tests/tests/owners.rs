@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     path::PathBuf,
     process::Command,
     thread,
@@ -149,6 +152,55 @@ fn a_connection_is_its_listeners() {
         .run(|| TcpStream::connect_timeout(&address, Duration::from_millis(700)));
     assert!(client.is_err(), "an answer came");
     assert!(run.stop().achieved().only().dropped > 0);
+}
+
+#[test]
+fn what_an_accepted_connection_sends_is_its_listeners() {
+    let Some(lab) = lab() else { return };
+    // The handshake, which does not push, comes to an end.
+    let conditions = "process: owner-accepts, protocol: tcp, tcp_flags: psh";
+    let run = lose(&lab, "egress", conditions);
+    let address = lab.a.at(Family::V4, PORT);
+    let listen = |name| {
+        as_thread(&lab.a, name, || {
+            TcpListener::bind((address.ip(), 0)).expect("listen")
+        })
+    };
+    for (name, passed) in [("owner-accepts", false), ("owner-spared", true)] {
+        let listener = listen(name);
+        let address = listener.local_addr().expect("its address");
+        let mut client = lab.b.run(|| TcpStream::connect(address).expect("connect"));
+        let (mut accepted, _) = listener.accept().expect("accept");
+        assert_eq!(passes(&mut accepted, &mut client), passed, "{name}");
+    }
+    assert!(run.stop().achieved().only().dropped > 0);
+}
+
+#[test]
+fn of_sockets_that_share_a_port_the_one_that_sends_is_told() {
+    let Some(lab) = lab() else { return };
+    let address = lab.b.at(Family::V4, PORT);
+    let receiver = lab.b.run(|| UdpSocket::bind(address).expect("bind"));
+    let run = lose(&lab, "egress", "process: owner-hit");
+    // Either could be the one that an answer would go to.
+    let (count, hit, spared) = (8, "owner-hit", "owner-spared");
+    let names = [hit, spared].into_iter().cycle().take(count);
+    let sockets: Vec<_> = names
+        .map(|name| (name, as_thread(&lab.a, name, || sharing(&lab.a))))
+        .collect();
+    for (name, socket) in &sockets {
+        socket::send_to(socket, name.as_bytes(), address).expect("send");
+    }
+    assert_eq!(self::count(&receiver), count / 2);
+    assert_eq!(run.stop().achieved().only().dropped, count as u64 / 2);
+}
+
+/// A socket on a port that others may have as well.
+fn sharing(host: &Host) -> OwnedFd {
+    let socket = socket::open(libc::AF_INET, libc::SOCK_DGRAM, 0);
+    socket::set(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1);
+    socket::bind(&socket, host.at(Family::V4, PORT));
+    socket
 }
 
 /// Runs `work` in a child that has joined a group, or become another user.
