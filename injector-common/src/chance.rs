@@ -199,7 +199,8 @@ pub fn keep_apart(hits: u64, begin: u64, gap: u64, from: u64, tables: &impl Tabl
     let (mut kept, mut lane, mut earliest) = (0, 0, from);
     while lane < LANES {
         let n = begin + lane;
-        let hit = (hits >> lane) & !below(n, earliest) & 1;
+        // Else the compiler branches by it, and the verifier goes both ways.
+        let hit = tables.forget((hits >> lane) & !below(n, earliest) & 1);
         kept = tables.forget(kept | hit << lane);
         // The packet after the gap where this one is hit.
         earliest = tables.forget(earliest ^ ((earliest ^ (n + gap)) & hit.wrapping_neg()));

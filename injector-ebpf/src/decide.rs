@@ -9,7 +9,7 @@ use aya_ebpf::bindings::__sk_buff;
 use injector_common::{
     abi::{Context, FaultSpec, Hit, Split, fault, faults, features, flags},
     corrupt::{self, Flip, Target},
-    fate::COPIES_MAX,
+    fate::{self, COPIES_MAX},
     random::LANES,
     wire::{self, PacketKey},
 };
@@ -17,7 +17,7 @@ use injector_common::{
 use crate::{
     foresee::Rule,
     globals,
-    maps::FAULTS,
+    maps::{FAULTS, TARGET},
     put_back, record,
     skb::{SHOT, Skb},
     trace,
@@ -58,6 +58,8 @@ struct Segment<'a> {
     context: Context,
     /// What it has in common with the others.
     split: &'a mut Split,
+    /// Where that is.
+    place: u32,
     /// Its index among the packets of the rule.
     n: u64,
     /// What has happened to it.
@@ -69,7 +71,8 @@ struct Segment<'a> {
 pub fn carry_out(skb: Skb, context: Context, checksums: Checksums) -> Option<Context> {
     let slot = context.rule().slot();
     let spec = FAULTS.get(slot)?;
-    let split = record::split_at(skb.cb::<3>())?;
+    let place = skb.cb::<3>();
+    let split = record::split_at(place)?;
     let n = split.first + split.arrived;
     split.arrived += 1;
     let rule = Rule::new(slot, spec);
@@ -87,6 +90,7 @@ pub fn carry_out(skb: Skb, context: Context, checksums: Checksums) -> Option<Con
         rule,
         context,
         split,
+        place,
         n,
         hit,
     }
@@ -114,7 +118,11 @@ impl Segment<'_> {
         skb.set_cb::<3>(self.split.priority);
         let passed_ns = self.pass();
         if globals::uses(features::DUPLICATE) && self.is_hit(fault::DUPLICATE) {
-            self.duplicate();
+            let context = self.context.word();
+            self.hit.copies = send_copies(skb.context(), slot, self.n, context, self.place);
+            if self.hit.copies != 0 {
+                self.hit.faults |= faults::DUPLICATE;
+            }
         }
         let delay_ns = if globals::uses(features::REORDER) && self.is_hit(fault::REORDER) {
             record::rule(slot, |counters| counters.reordered += 1);
@@ -198,34 +206,28 @@ impl Segment<'_> {
             .passed_ns(&self.split.passage, self.split.due_ns, nth)
     }
 
-    /// Sends copies on their way.
+    /// Sends a copy on its way.
     #[inline(always)]
-    fn duplicate(&mut self) {
+    fn copy(&mut self, number: u64) -> u32 {
         let (skb, slot) = (self.skb, self.rule.slot);
-        let mut copy = 0;
-        while copy < self.rule.spec.copies && copy < COPIES_MAX as u32 {
-            if globals::uses(features::PACE) && self.split.left >= self.split.passage.admitted {
-                record::rule(slot, |counters| counters.overlimit += 1);
-                return;
-            }
-            let passed_ns = self.pass();
-            let delay_ns = self.rule.copy_delay_ns(self.n, copy.into());
-            let context = self.send_at(passed_ns + delay_ns);
-            record::enter(context.rule(), 1);
-            let sent = if context.held() {
-                skb.clone_to(globals::far_ifindex())
-            } else {
-                put_back::copy_to_device(skb, context)
-            };
-            if sent.is_ok() {
-                record::rule(slot, |counters| counters.duplicated += 1);
-                self.hit.faults |= faults::DUPLICATE;
-                self.hit.copies += 1;
-            } else {
-                record::leave(context.rule(), 1);
-            }
-            copy += 1;
+        if globals::uses(features::PACE) && self.split.left >= self.split.passage.admitted {
+            record::rule(slot, |counters| counters.overlimit += 1);
+            return EXCEEDED;
         }
+        let passed_ns = self.pass();
+        let context = self.send_at(passed_ns + self.rule.copy_delay_ns(number));
+        record::enter(context.rule(), 1);
+        let sent = if context.held() {
+            skb.clone_to(globals::far_ifindex())
+        } else {
+            put_back::copy_to_device(skb, context)
+        };
+        if sent.is_err() {
+            record::leave(context.rule(), 1);
+            return NOT_SENT;
+        }
+        record::rule(slot, |counters| counters.duplicated += 1);
+        SENT
     }
 
     /// Lets the packet know when it departs.
@@ -245,6 +247,65 @@ impl Segment<'_> {
         self.skb.set_cb::<4>(context.word());
         context
     }
+}
+
+/// Sends copies of packet `n`, of the split in `place`, on their way. Returns how many went.
+///
+/// A global function, which the verifier checks once, and not for whatever may have happened to the packet before.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn send_copies(ctx: *mut __sk_buff, slot: u32, n: u64, context: u32, place: u32) -> u32 {
+    let Some(spec) = FAULTS.get(slot) else {
+        return 0;
+    };
+    let (mut copy, mut sent) = (0, 0);
+    while copy < spec.copies && copy < COPIES_MAX as u32 {
+        let number = fate::number_of_copy(n, copy.into());
+        match send_copy(ctx, slot, number, context, place) {
+            SENT => sent += 1,
+            EXCEEDED => break,
+            _ => {}
+        }
+        copy += 1;
+    }
+    sent
+}
+
+/// What [`send_copy`] says: the kernel did not take it, it is on its way, or the queue has no room for more.
+const NOT_SENT: u32 = 0;
+const SENT: u32 = 1;
+const EXCEEDED: u32 = 2;
+
+/// Sends the copy of that number. A global function likewise: it is not walked again for each copy.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn send_copy(
+    ctx: *mut __sk_buff,
+    slot: u32,
+    number: u64,
+    context: u32,
+    place: u32,
+) -> u32 {
+    if !globals::uses(features::DUPLICATE) {
+        return NOT_SENT;
+    }
+    let (Some(spec), Some(split), Some(context)) = (
+        FAULTS.get(slot),
+        record::split_at(place),
+        Context::from_word(context),
+    ) else {
+        return NOT_SENT;
+    };
+    Segment {
+        skb: Skb::from(ctx),
+        rule: Rule { slot, spec },
+        context,
+        n: number / COPIES_MAX,
+        split,
+        place,
+        hit: Hit::default(),
+    }
+    .copy(number)
 }
 
 /// Marks a packet "congestion experienced" where the rule does so in place of dropping, and says whether
@@ -269,7 +330,7 @@ const UNCHANGED: u32 = u32::MAX;
 #[inline(never)]
 extern "C" fn corrupt_packet(ctx: *mut __sk_buff, slot: u32, n: u64) -> u32 {
     let skb = Skb::from(ctx);
-    let Some(spec) = FAULTS.get(slot) else {
+    let (Some(spec), Some(place)) = (FAULTS.get(slot), TARGET.get_ptr_mut(0)) else {
         return UNCHANGED;
     };
     let frame = skb.headers();
@@ -280,19 +341,38 @@ extern "C" fn corrupt_packet(ctx: *mut __sk_buff, slot: u32, n: u64) -> u32 {
     let Some(target) = Target::of(&frame, layout, skb.len() as usize, spec) else {
         return UNCHANGED;
     };
-    let is_valid =
-        globals::uses(features::CHECKSUM_VALID) && spec.flags & flags::CHECKSUM_VALID != 0;
+    // SAFETY: per-CPU, and the programs run with softirqs off, so that none interrupts another.
+    unsafe { *place = target };
     let (mut bit, mut first) = (0, UNCHANGED);
     while bit < spec.corrupt_bits && bit < corrupt::BITS_MAX {
-        if let Some(flip) = target.flip(spec, n, bit)
-            && apply(skb, &flip, is_valid).is_some()
-            && first == UNCHANGED
-        {
-            first = flip.offset as u32 * 8 + flip.mask.leading_zeros();
+        let flipped = flip_bit(ctx, slot, n, bit);
+        if first == UNCHANGED {
+            first = flipped;
         }
         bit += 1;
     }
     first
+}
+
+/// Flips bit `bit` of those that are to be flipped in packet `n`, in the part that is in the map `TARGET`; returns its
+/// place. A global function likewise: it is not walked again for each bit.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flip_bit(ctx: *mut __sk_buff, slot: u32, n: u64, bit: u32) -> u32 {
+    if !globals::uses(features::CORRUPT) {
+        return UNCHANGED;
+    }
+    let (Some(spec), Some(target)) = (FAULTS.get(slot), TARGET.get(0)) else {
+        return UNCHANGED;
+    };
+    let is_valid =
+        globals::uses(features::CHECKSUM_VALID) && spec.flags & flags::CHECKSUM_VALID != 0;
+    match target.flip(spec, n, bit) {
+        Some(flip) if apply(Skb::from(ctx), &flip, is_valid).is_some() => {
+            flip.offset as u32 * 8 + flip.mask.leading_zeros()
+        }
+        _ => UNCHANGED,
+    }
 }
 
 /// Flips a bit, and corrects the checksum where that is to be valid, and is known.

@@ -166,10 +166,10 @@ impl<'a> Rule<'a> {
         draw_delay(self.slot, key, n)
     }
 
-    /// The delay of a copy of packet `n`.
+    /// The delay of the copy of that [number](fate::number_of_copy).
     #[inline(always)]
-    pub fn copy_delay_ns(&self, n: u64, copy: u64) -> u64 {
-        self.delay_ns(self.spec.delay.copy_key, fate::number_of_copy(n, copy))
+    pub fn copy_delay_ns(&self, number: u64) -> u64 {
+        self.delay_ns(self.spec.delay.copy_key, number)
     }
 }
 

@@ -12,6 +12,7 @@ use injector_common::{
         PathCounters, Point, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX,
         Told, TraceFilter, TraceState,
     },
+    corrupt::Target,
     fate::Levels,
     pace::Passage,
     wire::PacketKey,
@@ -80,6 +81,10 @@ pub static BLOCKS: PerCpuArray<Block> = PerCpuArray::with_max_entries(2, 0);
 /// Where a chain's next state lies while a block of packets is worked out.
 #[map]
 pub static CHAIN_STATE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where the part of a packet lies in which bits are flipped.
+#[map]
+pub static TARGET: PerCpuArray<Target> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where each rule stands. A BTF map, because the verifier finds the spin lock in its BTF.
 #[btf_map]
