@@ -11,6 +11,7 @@
 //! names and die with their last handle, and an injector is killed and cleared away when dropped.
 //! Mistakes in the harness's own set-up panic, for the backtrace.
 
+pub mod background;
 pub mod bpf;
 pub mod clock;
 pub mod directory;
@@ -28,6 +29,7 @@ pub mod predict;
 pub mod reign;
 pub mod residue;
 pub mod seed;
+pub mod shell;
 pub mod snmp;
 pub mod socket;
 pub mod ssh;
