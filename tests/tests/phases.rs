@@ -11,7 +11,12 @@ use injector_tests::{
     udp::{Flow, Report},
 };
 
-const PHASE: Duration = Duration::from_millis(300);
+/// How long a phase lasts: one during which the run cannot do anything is left out, and emulated processors stand still
+/// for tenths of a second.
+fn phase_time() -> Duration {
+    Duration::from_millis(if kernel::is_guest() { 1000 } else { 300 })
+}
+
 /// What a busy machine may take to begin with the phases.
 const DELAY: Duration = Duration::from_secs(3);
 /// A datagram every so often.
@@ -64,7 +69,7 @@ fn changes(report: &Report) -> Vec<Change> {
 
 /// When each phase began, by its schedule and by how late the run says it was.
 fn edges(phases: &[Phase]) -> Vec<Duration> {
-    let edge = |(n, phase): (u32, &Phase)| n * PHASE + Duration::from_micros(phase.late_us);
+    let edge = |(n, phase): (u32, &Phase)| n * phase_time() + Duration::from_micros(phase.late_us);
     (0..).zip(phases).map(edge).collect()
 }
 
@@ -77,8 +82,13 @@ fn losses_fall_exactly_into_the_outages() {
         lab.a
             .run(|| tool::tc(&format!("qdisc add dev {device} clsact")));
     }
-    let injector = Injector::start(&lab.a, OUTAGES);
-    let (report, end) = stream(&lab, injector, 3 * REPETITIONS as u32 * PHASE + DELAY);
+    let time = format!("{}ms", phase_time().as_millis());
+    let injector = Injector::start(&lab.a, &OUTAGES.replace("300ms", &time));
+    let (report, end) = stream(
+        &lab,
+        injector,
+        3 * REPETITIONS as u32 * phase_time() + DELAY,
+    );
     assert_eq!(report.errors, Vec::<String>::new());
     end.achieved().assert_clean();
 
