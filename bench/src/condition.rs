@@ -39,6 +39,8 @@ pub enum Condition {
     NetemOnSingleSegments(&'static str),
     /// `injector run`, with these arguments.
     Injector(&'static str),
+    /// The same, and its metrics are served.
+    InjectorWithMetrics(&'static str),
 }
 
 impl Condition {
@@ -50,6 +52,7 @@ impl Condition {
             Self::Netem(_) => "netem",
             Self::NetemOnSingleSegments(_) => "netem + gso_max_segs 1",
             Self::Injector(_) => "injector",
+            Self::InjectorWithMetrics(_) => "injector, metrics",
         }
     }
 
@@ -79,6 +82,10 @@ impl Condition {
                 applied.netem = true;
             }
             Self::Injector(args) => applied.injector = Some(start_injector(host, args)?),
+            Self::InjectorWithMetrics(args) => {
+                let args = format!("{args} --metrics 127.0.0.1:0");
+                applied.injector = Some(start_injector(host, &args)?);
+            }
         }
         Ok(applied)
     }

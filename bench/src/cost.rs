@@ -26,7 +26,7 @@ const VIRTUAL_TIME: &str = "icount";
 /// A program's mean over this time is one measurement.
 const TIME: Duration = Duration::from_millis(10);
 /// Turns for each one that is asked for: they are short.
-const ROUNDS: u32 = 5;
+pub const ROUNDS: u32 = 5;
 
 /// Measures them.
 pub fn measure(contest: &Contest) {
@@ -123,7 +123,12 @@ fn model_row(contest: &Contest, name: &str, faults: &str) {
     let (plain, model) = (OnceCell::new(), OnceCell::new());
     let run = |own: &Result<Own, String>| {
         let own = own.as_ref().map_err(Clone::clone)?;
-        time(own.get(programs::DIVERT_EGRESS)?, false, Runs::Many)
+        time(
+            own.get(programs::DIVERT_EGRESS)?,
+            &datagram(),
+            None,
+            Runs::Many,
+        )
     };
     let contestants = vec![
         Contestant::new(
@@ -149,7 +154,7 @@ pub fn row_name(what: &str, count: usize) -> String {
 
 /// How a program can be run.
 #[derive(Clone, Copy)]
-enum Runs {
+pub enum Runs {
     /// On the same packet over and over.
     Many,
     /// Once for each packet, because it leaves the packet so that it would not do the same again.
@@ -186,12 +191,17 @@ fn row(contest: &Contest, name: &str, program: &str, profile: &str, runs: Runs) 
     let (empty, _) = bpf::load(kind, &bpf::ret(verdict));
     let own: OnceCell<Result<Own, String>> = OnceCell::new();
     let on_the_pair = [programs::DECIDE, programs::HOLD, programs::RETURN].contains(&program);
+    let context = on_the_pair.then(programs::context_on_the_pair);
+    let context = context.as_ref().map(|context| &context[..]);
+    let frame = datagram();
     let contestants = vec![
-        Contestant::new("empty program", || time(empty.as_fd(), on_the_pair, runs)),
+        Contestant::new("empty program", || {
+            time(empty.as_fd(), &frame, context, runs)
+        }),
         Contestant::new("injector", || {
             let own = own.get_or_init(|| Own::load(profile));
             let own = own.as_ref().map_err(Clone::clone)?;
-            time(own.get(program)?, on_the_pair, runs)
+            time(own.get(program)?, &frame, context, runs)
         }),
     ];
     contest.row_of(
@@ -202,7 +212,13 @@ fn row(contest: &Contest, name: &str, program: &str, profile: &str, runs: Runs) 
     );
 }
 
-fn unit(contest: &Contest) -> Unit {
+/// The packet that the rules here are about.
+pub fn datagram() -> Vec<u8> {
+    frame::udp([10, 0, 0, 1], [10, 0, 0, 2])
+}
+
+/// What the cost of a program is counted in.
+pub fn unit(contest: &Contest) -> Unit {
     if contest.place == VIRTUAL_TIME {
         Unit::Instructions
     } else {
@@ -210,13 +226,10 @@ fn unit(contest: &Contest) -> Unit {
     }
 }
 
-fn time(program: BorrowedFd<'_>, on_the_pair: bool, runs: Runs) -> Measured {
-    let frame = frame::udp([10, 0, 0, 1], [10, 0, 0, 2]);
-    let context = on_the_pair.then(programs::context_on_the_pair);
-    let run = |times| {
-        let context = context.as_ref().map(|context| &context[..]);
-        bpf::test_run(program, &frame, context, times).map_err(|error| error.to_string())
-    };
+/// How long one run takes.
+pub fn time(program: BorrowedFd<'_>, frame: &[u8], context: Option<&[u8]>, runs: Runs) -> Measured {
+    let run =
+        |times| bpf::test_run(program, frame, context, times).map_err(|error| error.to_string());
     let mean = match runs {
         Runs::Many => {
             let once = run(100)?.max(Duration::from_nanos(1));

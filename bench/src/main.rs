@@ -17,6 +17,8 @@ mod proxy;
 mod record;
 mod report;
 mod rtt;
+mod seeing;
+mod selectors;
 mod startup;
 mod stream;
 mod swap;
@@ -104,6 +106,8 @@ fn run(contest: &Contest) {
         Table::Packets => packets::measure(contest),
         Table::Rtt => rtt::measure(contest),
         Table::Cost => cost::measure(contest),
+        Table::Seeing => seeing::measure(contest),
+        Table::Selectors => selectors::measure(contest),
         Table::Proxy => proxy::measure(contest),
         Table::Startup => startup::measure(contest),
     }

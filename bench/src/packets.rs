@@ -20,7 +20,7 @@ use injector_tests::{
 use crate::{
     condition::{
         self,
-        Condition::{Bare, Injector, Netem},
+        Condition::{Bare, Injector, InjectorWithMetrics, Netem},
         Rows,
     },
     contest::{Contest, Contestant, Measured},
@@ -44,6 +44,13 @@ const EGRESS: &Rows = &[
             Bare,
             Netem("loss 0.0000001%"),
             Injector("--drop 0.0000001%"),
+        ],
+    ),
+    (
+        "egress, exact, with metrics",
+        &[
+            Injector("--drop 0.0000001%"),
+            InjectorWithMetrics("--drop 0.0000001%"),
         ],
     ),
     (

@@ -3,8 +3,14 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::Ebpf;
-use injector_common::abi::{Context, RuleId, XdpMode};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+};
+use injector::plan::{Needs, Plan};
+use injector_common::abi::{
+    Context, HEADERS_CAPTURED, RuleCounters, RuleId, TraceFilter, XdpMode, features, maps,
+};
 use injector_tests::loaded;
 
 pub use injector_common::abi::programs::{
@@ -14,28 +20,93 @@ pub use injector_common::abi::programs::{
 /// Offset of `cb` in `struct __sk_buff`, and the structure's length (linux/bpf.h).
 const CB: usize = 48;
 const CONTEXT_LEN: usize = 192;
+const SEED: u64 = 1;
+/// The slot of a profile's first rule.
+const FIRST: u32 = 0;
 
 /// The programs of a profile, loaded but not attached.
-pub struct Own(Ebpf);
+pub struct Own {
+    ebpf: Ebpf,
+    hits: RingBuf<MapData>,
+}
 
 impl Own {
     /// Loads them.
     pub fn load(text: &str) -> Result<Self, String> {
-        loaded::load(text, 1, XdpMode::Native).map(|(_, ebpf)| Self(ebpf))
+        let plan = loaded::plan(text, SEED)?;
+        Self::load_for(&plan, Needs::of([&plan]))
+    }
+
+    /// Likewise, without what counts for rules.
+    pub fn load_uncounted(text: &str) -> Result<Self, String> {
+        let plan = loaded::plan(text, SEED)?;
+        let mut needs = Needs::of([&plan]);
+        needs.features &= !features::COUNTERS;
+        Self::load_for(&plan, needs)
+    }
+
+    /// Likewise, with the code that another profile needs.
+    pub fn load_beside(text: &str, other: &str) -> Result<Self, String> {
+        let plan = loaded::plan(text, SEED)?;
+        let mut needs = Needs::of([&plan]);
+        needs.features |= Needs::of([&loaded::plan(other, SEED)?]).features;
+        Self::load_for(&plan, needs)
+    }
+
+    fn load_for(plan: &Plan, needs: Needs) -> Result<Self, String> {
+        let mut ebpf = loaded::load_for(plan, XdpMode::Native, needs)?;
+        let hits = ebpf.take_map(maps::HITS).ok_or("no ring for traces")?;
+        let hits = RingBuf::try_from(hits).map_err(|error| error.to_string())?;
+        Ok(Self { ebpf, hits })
     }
 
     /// One of them.
     pub fn get(&self, name: &str) -> Result<BorrowedFd<'_>, String> {
-        let program = self.0.program(name).ok_or("not in the object")?;
+        let program = self.ebpf.program(name).ok_or("not in the object")?;
         let fd = program.fd().map_err(|error| error.to_string())?;
         Ok(fd.as_fd())
+    }
+
+    /// How many packets the profile's first rule has matched.
+    pub fn matched(&self) -> Result<u64, String> {
+        let map = self.ebpf.map(maps::RULE_COUNTERS).ok_or("no counters")?;
+        let counters: PerCpuArray<&MapData, RuleCounters> =
+            PerCpuArray::try_from(map).map_err(|error| error.to_string())?;
+        let counters = counters.get(&FIRST, 0).map_err(|error| error.to_string())?;
+        Ok(counters.iter().map(|counters| counters.matched).sum())
+    }
+
+    /// Has them tell of packets that the profile's first rule hits, by these odds.
+    pub fn tell(&mut self, odds: u64) -> Result<(), String> {
+        let mut filter = TraceFilter {
+            until_ns: u64::MAX,
+            odds,
+            window_max: u64::MAX,
+            faults: u32::MAX,
+            captured_max: HEADERS_CAPTURED,
+            ..TraceFilter::NOTHING
+        };
+        filter.add_slot(FIRST);
+        let map = self.ebpf.map_mut(maps::TRACE).ok_or("no map for traces")?;
+        let mut trace: Array<&mut MapData, TraceFilter> =
+            Array::try_from(map).map_err(|error| error.to_string())?;
+        trace.set(0, filter, 0).map_err(|error| error.to_string())
+    }
+
+    /// Takes what they have told of, and returns of how many packets.
+    pub fn told(&mut self) -> u32 {
+        let mut told = 0;
+        while self.hits.next().is_some() {
+            told += 1;
+        }
+        told
     }
 }
 
 /// The context of a packet on the private pair: `struct __sk_buff`, for the first slot.
 pub fn context_on_the_pair() -> [u8; CONTEXT_LEN] {
     let mut context = [0; CONTEXT_LEN];
-    let word = Context::new(RuleId::new(0, 0), false, true).word();
+    let word = Context::new(RuleId::new(FIRST, 0), false, true).word();
     context[CB + 16..CB + 20].copy_from_slice(&word.to_ne_bytes());
     context
 }

@@ -59,6 +59,10 @@ pub enum Table {
     Rtt,
     /// The programs by themselves, by `BPF_PROG_TEST_RUN`.
     Cost,
+    /// What it costs to see what happens.
+    Seeing,
+    /// What each condition of a match costs.
+    Selectors,
     /// Beside the proxy fault-cli.
     Proxy,
     /// Start, stop and size.
@@ -73,6 +77,10 @@ impl Table {
             Self::Packets => "64-byte packets through a router to a host, received",
             Self::Rtt => "round trip of a 64-byte datagram over a veth pair",
             Self::Cost => "one run of a program, by BPF_PROG_TEST_RUN",
+            Self::Seeing => {
+                "one packet, by BPF_PROG_TEST_RUN, with counters and listeners and without"
+            }
+            Self::Selectors => "one packet that meets a condition, by BPF_PROG_TEST_RUN",
             Self::Proxy => "1 ms of delay, beside a proxy; round trips without the 1 ms",
             Self::Startup => "start, stop and size",
         }

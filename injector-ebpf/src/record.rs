@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use injector_common::abi::{
     self, Block, Context, PaceState, PathCounters, RuleCounters, RuleId, RuleState, Split, Track,
+    features,
 };
 
 use crate::{
@@ -33,6 +34,9 @@ pub fn context(skb: Skb) -> Option<Context> {
 /// Updates the counters of the rule in `slot`.
 #[inline(always)]
 pub fn rule(slot: u32, update: impl FnOnce(&mut RuleCounters)) {
+    if !globals::uses(features::COUNTERS) {
+        return;
+    }
     if let Some(counters) = RULE_COUNTERS.get_ptr_mut(slot) {
         // SAFETY: per-CPU, and the programs run with softirqs off, so that none interrupts another.
         update(unsafe { &mut *counters });
@@ -42,6 +46,9 @@ pub fn rule(slot: u32, update: impl FnOnce(&mut RuleCounters)) {
 /// Notes that `count` packets of the rule, from packet `n` on, are hit.
 #[inline(always)]
 pub fn hit(slot: u32, n: u64, count: u64) {
+    if !globals::uses(features::COUNTERS) {
+        return;
+    }
     let Some(state) = STATES.get_ptr_mut(slot) else {
         return;
     };

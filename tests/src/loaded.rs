@@ -19,8 +19,19 @@ const NOWHERE: u32 = 0x7fff_0000;
 
 /// Loads the programs of the profile in `text`, with a lease that does not end.
 pub fn load(text: &str, seed: u64, xdp: XdpMode) -> Result<(Plan, Ebpf), String> {
+    let plan = plan(text, seed)?;
+    let ebpf = load_for(&plan, xdp, Needs::of([&plan]))?;
+    Ok((plan, ebpf))
+}
+
+/// What the profile in `text` amounts to.
+pub fn plan(text: &str, seed: u64) -> Result<Plan, String> {
     let profile = profile::parse("test", text).map_err(|error| error.to_string())?;
-    let plan = Plan::new(&profile, seed).map_err(|error| error.to_string())?;
+    Plan::new(&profile, seed).map_err(|error| error.to_string())
+}
+
+/// Loads the programs of a plan, specialised for these needs, with a lease that does not end.
+pub fn load_for(plan: &Plan, xdp: XdpMode, needs: Needs) -> Result<Ebpf, String> {
     let special = Specialisation {
         device: NOWHERE,
         near: NOWHERE,
@@ -31,10 +42,10 @@ pub fn load(text: &str, seed: u64, xdp: XdpMode) -> Result<(Plan, Ebpf), String>
         has_fq: true,
         xdp,
         frame_len_max: 1522,
-        needs: Needs::of([&plan]),
+        needs,
     };
     let mut ebpf =
-        object::load(&plan, &Owners::default(), special).map_err(|error| error.to_string())?;
+        object::load(plan, &Owners::default(), special).map_err(|error| error.to_string())?;
     let control = ebpf.map_mut(maps::CONTROL).ok_or("no map for the lease")?;
     let mut control: Array<&mut MapData, u64> =
         Array::try_from(control).map_err(|error| error.to_string())?;
@@ -43,5 +54,5 @@ pub fn load(text: &str, seed: u64, xdp: XdpMode) -> Result<(Plan, Ebpf), String>
             .set(limit, u64::MAX, 0)
             .map_err(|error| error.to_string())?;
     }
-    Ok((plan, ebpf))
+    Ok(ebpf)
 }

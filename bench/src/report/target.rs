@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::record::Table::{self, Cost, Proxy, Startup, Throughput};
+use crate::record::Table::{self, Cost, Packets, Proxy, Seeing, Startup, Throughput};
 
 /// Where a target holds. Times are not those of a machine when they are emulated.
 #[derive(Clone, Copy)]
@@ -64,6 +64,14 @@ const fn added(contestant: &'static str) -> Quantity {
     }
 }
 
+/// What counters, or a listener, add to a packet.
+const fn seen(row: &'static str, contestant: &'static str, less: &'static str) -> Quantity {
+    Quantity {
+        less: Some(less),
+        ..median(Seeing, row, contestant)
+    }
+}
+
 const fn ratio(
     what: &'static str,
     places: Places,
@@ -103,7 +111,7 @@ const fn relative(what: &'static str, quantity: Quantity, of: Quantity, limit: L
 const SINGLE: &str = "gso_max_segs 1";
 const NETEM_SINGLE: &str = "netem + gso_max_segs 1";
 
-const TARGETS: [Target; 19] = [
+const TARGETS: [Target; 24] = [
     ratio(
         "unmatched: throughput of bare",
         Places::All,
@@ -187,6 +195,33 @@ const TARGETS: [Target; 19] = [
         program("egress, last matches, 1 rule"),
         Limit::AtMost(3.0),
     ),
+    absolute(
+        "counters and histograms, drop: ns a packet",
+        seen("counters, drop", "injector", "nothing counted"),
+        10.0,
+    ),
+    absolute(
+        "counters and histograms, delay: ns a packet",
+        seen("counters, delay", "injector", "nothing counted"),
+        10.0,
+    ),
+    absolute(
+        "trace, drop: ns a packet told",
+        seen("trace, drop", "every packet", "nobody listens"),
+        100.0,
+    ),
+    absolute(
+        "trace, delay: ns a packet told",
+        seen("trace, delay", "every packet", "nobody listens"),
+        100.0,
+    ),
+    Target {
+        what: "with metrics: packets of those without",
+        places: Places::Native,
+        quantity: median(Packets, "egress, exact, with metrics", "injector, metrics"),
+        of: Some(median(Packets, "egress, exact, with metrics", "injector")),
+        limit: Limit::AtLeast(0.98),
+    },
     absolute(
         "faults on: ms",
         median(Startup, "faults on", "injector"),

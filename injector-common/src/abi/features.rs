@@ -55,6 +55,8 @@ pub const XDP: u64 = 1 << 12;
 pub const PROTECT: u64 = 1 << 13;
 /// Someone looks at the type of ICMPv6 packets.
 pub const ICMPV6_TYPE: u64 = 1 << 14;
+/// What happens to rules' packets is counted: always, but where it is measured what that costs.
+pub const COUNTERS: u64 = 1 << 15;
 
 /// Some rule drops.
 pub const DROP: u64 = 1 << 16;

@@ -81,7 +81,8 @@ impl Needs {
             features: (rules.iter().map(|rule| of_faults(&rule.spec)))
                 .chain(Hook::ALL.into_iter().flat_map(entries).map(of_rules))
                 .chain(protects)
-                .fold(if many { features::BIT_VECTORS } else { 0 }, |a, b| a | b),
+                .chain(many.then_some(features::BIT_VECTORS))
+                .fold(features::COUNTERS, |a, b| a | b),
             hooks: Hook::ALL.map(|hook| plan.uses(hook)),
             slots: rules.len() as u32,
             rows: Hook::ALL
