@@ -27,8 +27,8 @@ pub use predicate::{GROUP_LEN, GROUP_VALUES, GROUPS_MAX, PREDICATES_MAX, Predica
 pub use rule::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable};
 pub use spec::{Delay, FaultSpec, Pace, PaceState, RuleState, flags, place};
 pub use tracing::{
-    CAPTURED_END, HEADERS_CAPTURED, Hit, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS, Told, TraceFilter,
-    TraceState, faults, hit,
+    CAPTURED_END, HEADERS_CAPTURED, Hit, Sender, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS, Told,
+    TraceFilter, TraceState, faults, hit,
 };
 pub use track::{Point, Track};
 
@@ -162,6 +162,8 @@ pub mod globals {
     pub const RAW_IP: &str = "RAW_IP";
     /// `u32`: 1 where fq honours departure times.
     pub const HAS_FQ: &str = "HAS_FQ";
+    /// `u32`: 1 where the kernel tells the control group of a packet's socket.
+    pub const HAS_SENDERS: &str = "HAS_SENDERS";
     /// `u64`: what the rules make use of, see [`features`](super::features).
     pub const FEATURES: &str = "FEATURES";
     /// `u32`: an [`XdpMode`](super::XdpMode).

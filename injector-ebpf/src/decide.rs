@@ -83,6 +83,7 @@ pub fn carry_out(skb: Skb, context: Context, checksums: Checksums) -> Option<Con
         n,
         slot,
         packets: 1,
+        sender: split.sender,
         ..Hit::default()
     };
     Segment {

@@ -352,6 +352,7 @@ impl Matched<'_> {
         split.passage = departure.passage;
         split.arrived = 0;
         split.left = 0;
+        split.sender = trace::sender(self.skb);
         split.priority = self.skb.priority();
         self.skb.set_cb::<3>(place);
         let lane = self.splitting_lane();

@@ -19,6 +19,8 @@ static RAW_IP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static HAS_FQ: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+static HAS_SENDERS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 static FEATURES: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static XDP_MODE: Global<u32> = Global::new(0);
@@ -71,6 +73,12 @@ pub fn raw_ip() -> bool {
 #[inline(always)]
 pub fn has_fq() -> bool {
     HAS_FQ.load() != 0
+}
+
+/// Whether the kernel tells the control group of a packet's socket.
+#[inline(always)]
+pub fn has_senders() -> bool {
+    HAS_SENDERS.load() != 0
 }
 
 /// What the rules make use of.

@@ -9,7 +9,10 @@ use aya_ebpf::{
     helpers,
     programs::TcContext,
 };
-use injector_common::wire::{self, HEADERS_LEN_MAX};
+use injector_common::{
+    abi::Sender,
+    wire::{self, HEADERS_LEN_MAX},
+};
 
 use crate::{frame::Frame, globals};
 
@@ -89,6 +92,22 @@ impl Skb {
     pub fn socket(self) -> *mut bpf_sock {
         // SAFETY: as for the fields.
         unsafe { (&raw const (*self.0).__bindgen_anon_2.sk).read_volatile() }
+    }
+
+    /// Who sends the packet, where it still has its socket.
+    #[inline(always)]
+    pub fn sender(self) -> Sender {
+        if !globals::has_senders() {
+            return Sender::default();
+        }
+        // SAFETY: the helpers take the context.
+        unsafe {
+            Sender {
+                cgroup: helpers::generated::bpf_skb_cgroup_id(self.0),
+                user: helpers::generated::bpf_get_socket_uid(self.0),
+                reserved: 0,
+            }
+        }
     }
 
     /// A word of the control buffer.

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use injector_common::{
     abi::{
-        CAPTURED_END, HEADERS_CAPTURED, Hit, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS, Told, TraceFilter,
-        features, hit,
+        CAPTURED_END, HEADERS_CAPTURED, Hit, Sender, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS, Told,
+        TraceFilter, features, hit,
     },
     wire::{self, Bytes as _},
 };
@@ -28,6 +28,16 @@ fn is_heard() -> bool {
     TRACE
         .get_ptr(0)
         .is_some_and(|filter| unsafe { (&raw const (*filter).until_ns).read_volatile() } != 0)
+}
+
+/// Who sends a packet that is about to lose its socket; nobody where nobody listens.
+#[inline(always)]
+pub fn sender(skb: Skb) -> Sender {
+    if is_heard() {
+        skb.sender()
+    } else {
+        Sender::default()
+    }
 }
 
 /// Tells of a packet.
@@ -84,6 +94,9 @@ extern "C" fn tell_packet(ctx: *mut __sk_buff) -> u32 {
     let hit = unsafe { &mut (*told).hit };
     hit.len = skb.len();
     if is_wanted(filter, hit, &skb.linear()) {
+        if hit.sender.cgroup == 0 {
+            hit.sender = skb.sender();
+        }
         // Never 0, of which the verifier would have to be convinced: a packet is longer.
         let wanted = bounded(hit.len.min(filter.captured_max).wrapping_sub(1)) + 1;
         // SAFETY: there is room for as many.

@@ -5,6 +5,7 @@
 
 mod attach;
 pub mod capability;
+pub mod cgroups;
 pub mod clear;
 pub mod control;
 pub mod counters;

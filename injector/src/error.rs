@@ -35,8 +35,11 @@ impl Code {
     /// Of what the user has named, and cannot be had.
     pub fn of(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::Unsupported,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::Unsupported
+            }
             io::ErrorKind::AddrInUse => Self::Conflict,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Refused,
             _ => Self::Usage,
         }
     }

@@ -41,6 +41,10 @@ pub struct Line {
     pub dst_port: Option<u16>,
     /// How long it is.
     pub length: u64,
+    /// The control group that sent it.
+    pub cgroup: Option<String>,
+    /// The user who sent it.
+    pub uid: Option<u32>,
 }
 
 /// A running trace.

@@ -1,12 +1,25 @@
 //! What a trace tells is what happened.
 
-use std::{collections::BTreeMap, fs::File, io, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    net::UdpSocket,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
+use etherparse::PacketBuilder;
 use injector_tests::{
     Injector, Lab, directory::Directory, injector, kernel, listener::Listener, predict::Oracle,
-    tcp::Transfer, tool, udp::Flow,
+    tcp::Transfer, tool, tun::Tun, udp::Flow,
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::Signal,
+    unistd::{Uid, setuid},
+};
 use pcap_file::pcapng::{Block, PcapNgReader, blocks::enhanced_packet::EnhancedPacketOption};
 
 const COUNT: u64 = 1000;
@@ -155,7 +168,7 @@ fn a_trace_ends_by_itself() {
 }
 
 /// Index of the packet, what happened to it, its bytes.
-fn packets(file: &std::path::Path) -> Vec<(u64, String, Vec<u8>)> {
+fn packets(file: &Path) -> Vec<(u64, String, Vec<u8>)> {
     let mut reader = PcapNgReader::new(File::open(file).expect("the file")).expect("a pcapng file");
     let mut packets = Vec::new();
     while let Some(block) = reader.next_block() {
@@ -171,6 +184,8 @@ fn packets(file: &std::path::Path) -> Vec<(u64, String, Vec<u8>)> {
             .strip_prefix("injector: bad #")
             .expect("its form");
         let (index, fate) = comment.split_once(": ").expect("its form");
+        let (fate, sender) = fate.split_once(", sent by ").expect("the sender");
+        assert!(sender.starts_with("user 0 in /"), "{sender}");
         packets.push((
             index.parse().expect("an index"),
             fate.to_owned(),
@@ -233,11 +248,13 @@ fn a_capture_has_corrupted_packets_as_they_were_and_as_they_are() {
     // What Wireshark makes of it: comments, and checksums that do not fit where bits were flipped.
     let fields = "-T fields -e frame.comment -e udp.checksum.status -o udp.check_checksum:TRUE";
     let seen = tool::run("tshark", &format!("-r {path} {fields}"));
-    let bad = seen.lines().filter(|line| line.contains(" flipped\t0"));
+    let bad = seen
+        .lines()
+        .filter(|line| line.contains(" flipped, ") && line.ends_with("\t0"));
     assert_eq!(bad.count(), corrupted.len(), "{seen}");
     let good = seen
         .lines()
-        .filter(|line| line.contains("before it was corrupted\t"));
+        .filter(|line| line.contains("before it was corrupted, "));
     assert_eq!(good.count(), corrupted.len());
 }
 
@@ -245,7 +262,7 @@ fn a_capture_has_corrupted_packets_as_they_were_and_as_they_are() {
 fn a_full_disk_ends_the_capture_and_nothing_else() {
     let directory = Directory::new("trace-full");
     let small = directory.file("small");
-    std::fs::create_dir(&small).expect("a directory");
+    fs::create_dir(&small).expect("a directory");
     let mount = |line: &str| {
         tool::run(
             line.split_once(' ').expect("a program").0,
@@ -265,7 +282,7 @@ fn a_full_disk_ends_the_capture_and_nothing_else() {
     let heard = trace.wait();
     let captured = packets(&file);
     mount(&format!("umount {}", small.display()));
-    assert_eq!(heard.code, 2, "{}", heard.said);
+    assert_eq!(heard.code, 6, "{}", heard.said);
     let full = io::Error::from_raw_os_error(nix::libc::ENOSPC).to_string();
     assert!(heard.said.contains(&full), "{}", heard.said);
     assert!((10..100).contains(&captured.len()), "{}", captured.len());
@@ -325,4 +342,115 @@ rules: [{match: {protocol: tcp}, drop: 0.5%}]";
         heard.packets("drop"),
         oracle.dropped(end.achieved().only().matched)
     );
+}
+
+/// A control group, for the time of a test.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Self {
+        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+        let mut mounts = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        let mount = mounts.find(|mount| mount[2] == "cgroup2");
+        let root = PathBuf::from(mount.expect("control groups of version 2")[1]);
+        let path = root.join(format!("injector-trace-{}", std::process::id()));
+        fs::create_dir_all(path.join("below")).expect("make a group");
+        Self(path)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(self.0.join("below"));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+const NOBODY: u32 = 65534;
+
+/// Has a process of that user, in that group, send a datagram to each of these ports of B.
+fn send_from(group: &Path, user: u32, lab: &Lab, ports: &'static [u16]) {
+    let (entry, to) = (group.join("cgroup.procs"), lab.b.v4);
+    let send = move || {
+        fs::write(&entry, "0")?;
+        setuid(Uid::from_raw(user))?;
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        ports
+            .iter()
+            .try_for_each(|port| socket.send_to(b"x", (to, *port)).map(drop))
+    };
+    let mut process = Command::new("true");
+    // SAFETY: none of the test's threads holds the allocator's lock for long, and nothing else is shared.
+    unsafe { process.pre_exec(send) };
+    let status = lab.a.run(|| process.status().expect("start a process"));
+    assert!(status.success());
+}
+
+#[test]
+fn the_sender_of_a_packet_is_named() {
+    // Told on the device, and on the pair, where packets have no socket any more.
+    const PROFILE: &str = "
+name: senders
+rules:
+  - {name: device, match: {protocol: udp, dst_port: 5001}, drop: 100%}
+  - {name: pair, match: {protocol: udp, dst_port: 5002}, duplicate: 100%}";
+    let (lab, group) = (Lab::new(), Group::new());
+    lab.a
+        .run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward"));
+    let tun = Tun::new(&lab.a.netns, "tun0");
+    lab.a.run(|| tool::ip("address add 10.99.0.1/24 dev tun0"));
+    let run = Injector::start(&lab.a, PROFILE);
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+    send_from(&group.0, NOBODY, &lab, &[5001, 5002]);
+    send_from(&group.0.join("below"), 0, &lab, &[5001, 5002]);
+    for port in [5001, 5002] {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4([10, 99, 0, 2], lab.b.v4.octets(), 64).udp(5000, port);
+        builder.write(&mut packet, b"x").expect("a packet");
+        tun.send(&packet).expect("let it arrive");
+    }
+    let heard = trace.end();
+    run.stop().achieved().assert_clean();
+    let name = group.0.file_name().expect("a name").to_string_lossy();
+    for rule in ["device", "pair"] {
+        let lines = heard.lines.iter().filter(|line| line.rule == rule);
+        let senders: Vec<_> = lines.map(|line| (line.cgroup.clone(), line.uid)).collect();
+        let expected = [
+            (Some(format!("/{name}")), Some(NOBODY)),
+            (Some(format!("/{name}/below")), Some(0)),
+            (None, None),
+        ];
+        assert_eq!(senders, expected, "{rule}: {}", heard.said);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_refused_before_anything_is_heard() {
+    let directory = Directory::new("trace-read-only");
+    let place = directory.file("place");
+    fs::create_dir(&place).expect("a directory");
+    tool::run("mount", &format!("-t tmpfs -o ro none {}", place.display()));
+    let file = place.join("hits.pcapng");
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, "{name: all, rules: [{drop: 100%}]}");
+    let path = file.to_str().expect("a path");
+    // Whoever listens already is not asked: the file comes first.
+    let first = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+    let refused = injector::call(
+        &lab.a.netns,
+        &["trace", "-i", &lab.a.device, "--pcap", path],
+    );
+    tool::run("umount", &place.display().to_string());
+    first.end();
+    run.stop();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(injector::code(refused.status), 4, "{said}");
+    let reason = io::Error::from_raw_os_error(nix::libc::EROFS).to_string();
+    assert!(
+        said.contains(&format!("cannot write {path}: {reason}")),
+        "{said}"
+    );
+    assert!(said.contains("hint: "), "{said}");
 }

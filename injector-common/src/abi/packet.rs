@@ -1,4 +1,4 @@
-use super::{Block, EPOCHS};
+use super::{Block, EPOCHS, Sender};
 use crate::pace::Passage;
 
 /// Marks, together with the device's index, a packet that has been put back: the last two words of
@@ -140,12 +140,14 @@ pub struct Split {
     pub arrived: u64,
     /// How many have left, copies included.
     pub left: u64,
+    /// Who sends them, where somebody listens: on the pair they have no socket.
+    pub sender: Sender,
     /// Their priority.
     pub priority: u32,
     /// Keeps the size a multiple of 8.
     pub reserved: u32,
 }
-super::record!(Split, size: 184, align: 8);
+super::record!(Split, size: 200, align: 8);
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,20 @@ pub mod hit {
     pub const BEFORE: u32 = 1 << 1;
 }
 
+/// Who sends a packet, by its socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// The number of the control group (version 2) in which the socket was opened; 0 where the packet has no socket of
+    /// this machine any more, or never had one.
+    pub cgroup: u64,
+    /// The user who opened it.
+    pub user: u32,
+    /// Keeps the size a multiple of 8.
+    pub reserved: u32,
+}
+record!(Sender, size: 16, align: 8);
+
 /// A packet to which something happened. As many of its first bytes follow as [`captured`](Self::captured)
 /// says.
 #[repr(C)]
@@ -37,6 +51,8 @@ pub struct Hit {
     pub n: u64,
     /// From the moment when it came, or was to, to its departure, in ns.
     pub delay_ns: u64,
+    /// Who sends it.
+    pub sender: Sender,
     /// The rule's slot.
     pub slot: u32,
     /// See [`faults`].
@@ -54,7 +70,7 @@ pub struct Hit {
     /// How many of its bytes follow.
     pub captured: u32,
 }
-record!(Hit, size: 56, align: 8);
+record!(Hit, size: 72, align: 8);
 
 /// Bytes of a packet that are told where its headers will do.
 pub const HEADERS_CAPTURED: u32 = 136;

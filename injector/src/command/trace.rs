@@ -15,6 +15,7 @@ use super::{Outcome, print_line, quick, signals::Signals};
 use crate::{
     cli::{Fault, Global, Trace},
     datapath::{
+        cgroups::Names,
         journal::{self, Record},
         netns::NetnsId,
         trace::{self, Listener},
@@ -44,8 +45,9 @@ pub(super) fn trace(args: &Trace, global: &Global) -> Outcome {
         global,
         netns,
         filter: filter(args)?,
-        listener: Listener::open(maps.trace, &record.device)?,
         capture: capture(args)?,
+        listener: Listener::open(maps.trace, &record.device)?,
+        cgroups: Names::default(),
         record,
         seen: 0,
         is_closed: false,
@@ -78,10 +80,7 @@ fn capture(args: &Trace) -> Result<Option<Capture>, Failure> {
     };
     let capture = Capture::create(path, &args.interface);
     capture.map(Some).map_err(|error| {
-        Failure::new(
-            Code::Usage,
-            format!("cannot write {}: {error}", path.display()),
-        )
+        unwritten(args, &error).hint("the faults go on; name a file that can be written")
     })
 }
 
@@ -145,6 +144,7 @@ struct Tracer<'a> {
     filter: TraceFilter,
     listener: Listener,
     capture: Option<Capture>,
+    cgroups: Names,
     seen: u64,
     /// Nobody reads any more, as after `| head`.
     is_closed: bool,
@@ -275,7 +275,8 @@ impl Tracer<'_> {
         // Others have come into force since, or are about to.
         let (name, hook) = rule.map_or(("?", Hook::Egress), |rule| (&rule.name, rule.hook));
         let time = since_1970 + Duration::from_nanos(told.time_ns);
-        let traced = Traced::new(told, bytes, time, &self.record.device, (name, hook));
+        let cgroup = self.cgroups.path(told.sender.cgroup);
+        let traced = Traced::new(told, bytes, time, &self.record.device, (name, hook), cgroup);
         let is_before = told.flags & hit::BEFORE != 0;
         self.seen += u64::from(!is_before);
         let Some(capture) = &mut self.capture else {
@@ -293,13 +294,14 @@ impl Tracer<'_> {
         } else {
             traced.fate()
         };
+        let sender = traced.sender();
         let added = capture.packet(Packet {
             time,
             direction: hook,
             raw_ip: told.flags & hit::RAW_IP != 0,
             bytes,
             len: told.len,
-            comment: format!("injector: {name}{index}: {fate}"),
+            comment: format!("injector: {name}{index}: {fate}{sender}"),
         });
         added.map_err(|error| unwritten(self.args, &error))
     }
@@ -329,7 +331,7 @@ impl Tracer<'_> {
 fn unwritten(args: &Trace, error: &io::Error) -> Failure {
     let path = args.pcap.as_deref().map(name_of).unwrap_or_default();
     let message = format!("cannot write {path}: {error}");
-    Failure::new(Code::Usage, message)
+    Failure::new(Code::of(error), message)
         .hint("the faults go on; the file is good up to its last packet")
 }
 

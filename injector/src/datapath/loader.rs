@@ -4,7 +4,8 @@ use std::{panic, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{Program, ProgramError},
+    programs::{Program, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
 };
 use nix::{
     sched::{CloneFlags, unshare},
@@ -26,6 +27,12 @@ pub(super) fn new<'a>() -> EbpfLoader<'a> {
         EbpfLoader::new()
     };
     thread::scope(|scope| joined(scope.spawn(make)))
+}
+
+/// Whether the kernel tells the control group of a packet's socket (`CONFIG_SOCK_CGROUP_DATA`).
+pub(super) fn tells_senders() -> bool {
+    let helper = BpfHelper::BPF_FUNC_skb_cgroup_id;
+    is_helper_supported(ProgramType::SchedClassifier, helper).unwrap_or(false)
 }
 
 /// Has the kernel verify the programs named, all at the same time (Linux 5.2): each takes it tens

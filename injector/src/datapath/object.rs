@@ -59,6 +59,7 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
         (globals::SPLITS_MASK, ring - 1),
         (globals::RAW_IP, u32::from(special.raw_ip)),
         (globals::HAS_FQ, u32::from(special.has_fq)),
+        (globals::HAS_SENDERS, u32::from(loader::tells_senders())),
         (globals::XDP_MODE, special.xdp as u32),
         (globals::FRAME_LEN_MAX, special.frame_len_max),
     ];

@@ -49,6 +49,13 @@ pub struct Traced<'a> {
     pub path: Path,
     /// How long it is, link-layer header included.
     pub length: u32,
+    /// The control group (version 2) whose socket sent it, by its path; absent where it has no socket, and where the
+    /// group is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The user whose socket sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
 }
 
 /// Where a packet comes from and where it goes.
@@ -82,13 +89,14 @@ const FAULTS: [(u32, &str); 7] = [
 ];
 
 impl<'a> Traced<'a> {
-    /// What was told of a packet; `time` is when, since 1970.
+    /// What was told of a packet; `time` is when, since 1970, `cgroup` whose socket sent it.
     pub fn new(
         told: &Hit,
         bytes: &[u8],
         time: Duration,
         device: &'a str,
         (rule, direction): (&'a str, Hook),
+        cgroup: Option<String>,
     ) -> Self {
         let has = |fault| told.faults & fault != 0;
         let names = FAULTS.into_iter().filter(|(fault, _)| has(*fault));
@@ -105,7 +113,17 @@ impl<'a> Traced<'a> {
             bit: has(faults::CORRUPT).then_some(told.bit),
             path: Path::of(bytes, told.flags & hit::RAW_IP != 0),
             length: told.len,
+            cgroup,
+            uid: (told.sender.cgroup != 0).then_some(told.sender.user),
         }
+    }
+
+    /// Who sent it, in words; empty where nobody on this machine did.
+    pub fn sender(&self) -> String {
+        let group = self.cgroup.as_ref();
+        let group = group.map_or_else(String::new, |path| format!(" in {path}"));
+        self.uid
+            .map_or_else(String::new, |uid| format!(", sent by user {uid}{group}"))
     }
 
     /// What happened, in words.
@@ -143,7 +161,7 @@ impl fmt::Display for Traced<'_> {
         if self.packets > 1 {
             write!(f, " ({} packets)", self.packets)?;
         }
-        Ok(())
+        f.write_str(&self.sender())
     }
 }
 
@@ -223,6 +241,8 @@ fn as_rfc3339<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S:
 
 #[cfg(test)]
 mod tests {
+    use injector_common::abi::Sender;
+
     use super::*;
 
     fn frame() -> Vec<u8> {
@@ -240,6 +260,7 @@ mod tests {
             Duration::from_micros(1_500_000),
             "eth0",
             ("db", Hook::Egress),
+            (hit.sender.cgroup == 7).then(|| "/app".into()),
         )
     }
 
@@ -271,6 +292,34 @@ mod tests {
             (&"10.0.0.1".into(), &5432.into())
         );
         assert_eq!(json["time"], "1970-01-01T00:00:01.500000000Z");
+    }
+
+    #[test]
+    fn the_sender_is_told_as_far_as_it_is_known() {
+        for (cgroup, said) in [
+            (7, ", sent by user 1000 in /app"),
+            (8, ", sent by user 1000"),
+            (0, ""),
+        ] {
+            let sender = Sender {
+                cgroup,
+                user: 1000,
+                reserved: 0,
+            };
+            let hit = Hit {
+                sender,
+                faults: faults::DROP,
+                ..Hit::default()
+            };
+            let traced = traced(&hit, &frame());
+            assert!(
+                traced.to_string().ends_with(&format!(" bytes{said}")),
+                "{traced}"
+            );
+            let json = serde_json::to_value(&traced).unwrap();
+            assert_eq!(json.get("uid").is_some(), cgroup != 0);
+            assert_eq!(json.get("cgroup").is_some(), cgroup == 7);
+        }
     }
 
     #[test]
