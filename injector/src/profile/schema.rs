@@ -36,8 +36,7 @@ pub(super) struct RawProfile {
     /// What the profile imitates.
     #[serde(default, deserialize_with = "given")]
     pub description: Option<Text>,
-    /// Seed of all chance: the same seed and packets give the same fates. Drawn, and printed, where it is
-    /// absent.
+    /// Seed of all chance: the same seed and packets give the same fates. Drawn, and printed, where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub seed: Option<Seed>,
     /// Which packets suffer what, in place of `phases`. The first rule that matches a packet wins.
@@ -46,9 +45,11 @@ pub(super) struct RawProfile {
     /// Rules that change over time, in place of `rules`: one phase after the other.
     #[serde(default, deserialize_with = "given")]
     pub phases: Option<Phases<RawPhase>>,
-    /// How often the phases are played; once where it is absent.
+    /// How often the phases are played.
+    #[cfg_attr(test, schemars(extend("default" = 1)))]
     #[serde(default, deserialize_with = "given")]
     pub repeat: Option<Repeat>,
+    /// What a run is to achieve: one expectation, or a list.
     #[serde(default)]
     pub expect: OneOrMany<Expectation>,
 }
@@ -82,13 +83,14 @@ pub(super) const IN_A_RULE: Elsewhere = (
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPhase {
-    /// `phase-N` where it is absent, counting from 1.
+    /// What reports, counters and expectations call the phase; `phase-N` where it is absent, counting from 1.
     #[serde(default, deserialize_with = "given")]
     pub name: Option<Name>,
     /// How long the phase lasts; above 0.
     #[serde(rename = "for")]
     pub duration: DurationNs,
     /// Values move on a straight line from those of the phase before to these.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
     #[serde(default, deserialize_with = "given")]
     pub ramp: Option<bool>,
     /// Without any, every packet is untouched.
@@ -111,10 +113,11 @@ impl HasRules for RawPhase {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRule {
-    /// `rule-N` where it is absent, counting from 1.
+    /// What reports, counters and expectations call the rule; `rule-N` where it is absent, counting from 1.
     #[serde(default, deserialize_with = "given")]
     pub name: Option<Name>,
-    /// Which way the packets go; `egress` where it is absent.
+    /// Which way the packets go.
+    #[cfg_attr(test, schemars(extend("default" = "egress")))]
     #[serde(default, deserialize_with = "given")]
     pub direction: Option<Direction>,
     /// Which packets the rule is about; all where it is absent.
@@ -203,13 +206,14 @@ impl Vocabulary for RawRule {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawMatch {
-    /// One protocol, at whichever layer it lives.
+    /// One protocol, at whichever layer it lives. `icmp` is ICMP over IPv4 and ICMPv6 over IPv6, `icmpv6` the latter alone,
+    /// `ip` is IPv4; a number is that of an IP protocol.
     #[serde(default, deserialize_with = "given")]
     pub protocol: Option<Protocol>,
-    /// Source addresses, networks or names of hosts: one, or a list.
+    /// Source addresses, networks, whose host bits are 0, or names of hosts: one, or a list. Not beside `arp`.
     #[serde(default)]
     pub src: OneOrMany<Address>,
-    /// Destination addresses, networks or names of hosts: one, or a list.
+    /// Destination addresses, networks, whose host bits are 0, or names of hosts: one, or a list. Not beside `arp`.
     #[serde(default)]
     pub dst: OneOrMany<Address>,
     /// Source ports of TCP, UDP or SCTP: one, a range, or a list.
@@ -218,31 +222,37 @@ pub(super) struct RawMatch {
     /// Destination ports of TCP, UDP or SCTP: one, a range, or a list.
     #[serde(default)]
     pub dst_port: OneOrMany<PortRange>,
-    /// Time to live, or hop limit: one, a range, or a list.
+    /// Time to live of IPv4, hop limit of IPv6: one, a range, or a list.
     #[serde(default)]
     pub ttl: OneOrMany<Span<Ttl>>,
-    /// Differentiated services code point: one by name or number, a range, or a list.
+    /// Differentiated services code point: one by name (`ef`, `va`, `le`, `cs0` to `cs7`, `af11` to `af43`, `default`) or
+    /// number, a range, or a list.
     #[serde(default)]
     pub dscp: OneOrMany<Span<Dscp>>,
-    /// Mark that the packet has in this kernel: one, maybe with a mask, or a list.
+    /// Mark that the packet has in this kernel (`skb->mark`: iptables `MARK`, nft `meta mark`, `SO_MARK`): one, maybe with a
+    /// mask of the bits that count, or a list.
     #[serde(default)]
     pub mark: OneOrMany<Mark>,
     /// What the packet says about congestion: one, or a list.
     #[serde(default)]
     pub ecn: OneOrMany<Ecn>,
-    /// Flags of TCP that are set, and with `!` flags that are not: all of one, or of one of a list.
+    /// Flags of TCP that are set, and with `!` flags that are not; those that are not named may be either: all of one, or of
+    /// one of a list.
     #[serde(default)]
     pub tcp_flags: OneOrMany<TcpFlags>,
-    /// Type of ICMP or ICMPv6: one by name or number, a range, or a list.
+    /// Type of ICMP or ICMPv6: one by name, which stands for the number that it has in each, or by number, which is what it
+    /// is in both, a range, or a list.
     #[serde(default)]
     pub icmp_type: OneOrMany<IcmpType>,
-    /// Whether the packet is a part of one: one, or a list.
+    /// Whether the packet is a part of one: `nofrag`, a whole packet; `frag`, a part; `firstfrag`, the part with the ports;
+    /// `laterfrag`, any other part. One, or a list.
     #[serde(default)]
     pub fragment: OneOrMany<Fragment>,
-    /// Bytes of the IP packet on the wire: one number, a range, or a list.
+    /// Bytes of the IP packet on the wire, its header included: one number, a range, or a list. The packets of a
+    /// super-packet all count as long as the longest: only the last one can be shorter.
     #[serde(default)]
     pub length: OneOrMany<Span<Length>>,
-    /// VLAN of the outermost tag: one, a range, or a list.
+    /// VLAN of the outermost tag, whether it stands in the frame or the device has taken it off: one, a range, or a list.
     #[serde(default)]
     pub vlan: OneOrMany<Span<Vlan>>,
     /// Source address of Ethernet: one, maybe with a mask, or a list.
@@ -254,14 +264,14 @@ pub(super) struct RawMatch {
     /// Where in its flow the packet comes.
     #[serde(default, deserialize_with = "given")]
     pub connection: Option<Table<RawConnection>>,
-    /// A share of all flows, which is always the same one under a seed, in both directions: one, a range, or a
-    /// list.
+    /// A share of all flows, which is always the same one under a seed, in both directions: one, a range, or a list.
+    /// Rules that name the same share mean the same flows; `10%-30%` is a fifth of all, none of which is among `10%`.
     #[serde(default)]
     pub flows: OneOrMany<Flows>,
-    /// Alternatives, of which one has to be met.
+    /// Alternatives, each a match of its own, of which one has to be met.
     #[serde(default)]
     pub any: Alternatives<RawMatch>,
-    /// Conditions that must not all be met.
+    /// A match of its own, which must not be met: `not: {protocol: tcp, dst_port: 22}` is all but that.
     #[serde(default, deserialize_with = "given")]
     pub not: Option<Box<Table<RawMatch>>>,
     /// Process whose socket it is, by name or by the path of its executable: one, or a list.
@@ -287,7 +297,9 @@ impl Vocabulary for RawMatch {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConnection {
-    /// The packet is among so many that came first, counted for each direction by itself.
+    /// The packet is among so many that came first in its flow (addresses, ports, protocol), in packets on the wire,
+    /// counted for each direction by itself, from the moment when a rule first asks for it; a super-packet belongs to
+    /// where its first packet does. Of flows on which nothing has come for longest those beyond 65,536 are forgotten.
     pub first: FirstPackets,
 }
 

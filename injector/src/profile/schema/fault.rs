@@ -21,50 +21,60 @@ use crate::units::{Bandwidth, DurationNs, PacketRange, Probability, Size, UnitEr
 with_chance! {
     /// `drop: 1%`, `drop: {every: 100}`, or `drop: {model: gemodel, p: 1%}`.
     RawDrop("`drop`", "a probability such as 1%, or `{probability: 1%}`") {
-        /// A model of loss with memory, in place of `probability`.
+        /// A model of loss with memory, in place of `probability`: `gemodel` is Gilbert and Elliott's, `state` has four states.
         model: Model,
         /// `gemodel`: from the good state to the bad one.
         p: Probability,
         /// `gemodel`: from the bad state to the good one; 1 - p where it is absent.
         r: Probability,
-        /// `gemodel`: loss in the bad state; 100% where it is absent.
+        /// `gemodel`: loss in the bad state.
+        #[cfg_attr(test, schemars(extend("default" = "100%")))]
         one_minus_h: Probability,
-        /// `gemodel`: loss in the good state; 0 where it is absent.
+        /// `gemodel`: loss in the good state.
+        #[cfg_attr(test, schemars(extend("default" = "0%")))]
         one_minus_k: Probability,
-        /// `state`: from good reception to a burst of loss.
+        /// `state`: from good reception to a burst of loss; with `p14` at most 100%.
         p13: Probability,
-        /// `state`: from a burst of loss to good reception; 1 - p13 where it is absent.
+        /// `state`: from a burst of loss to good reception; with `p32` at most 100%. 1 - p13 where it is absent.
         p31: Probability,
-        /// `state`: from a burst of loss to reception within it; 0 where it is absent.
+        /// `state`: from a burst of loss to reception within it.
+        #[cfg_attr(test, schemars(extend("default" = "0%")))]
         p32: Probability,
-        /// `state`: from reception within a burst back to loss; 100% where it is absent.
+        /// `state`: from reception within a burst back to loss.
+        #[cfg_attr(test, schemars(extend("default" = "100%")))]
         p23: Probability,
-        /// `state`: from good reception to the loss of a single packet; 0 where it is absent.
+        /// `state`: from good reception to the loss of a single packet.
+        #[cfg_attr(test, schemars(extend("default" = "0%")))]
         p14: Probability,
-        /// Packets that understand ECN are marked, and arrive.
+        /// Packets that understand ECN are marked, and arrive. Beside any model, and a probability.
+        #[cfg_attr(test, schemars(extend("default" = false)))]
         ecn: bool,
     }
 
     /// `corrupt: 1%` or `corrupt: {probability: 1%, checksum: valid}`.
     RawCorrupt("`corrupt`", "a probability such as 1%, or `{probability: 1%, checksum: valid}`") {
-        /// How many bits, all different; 1 where it is absent.
+        /// How many bits, all different.
+        #[cfg_attr(test, schemars(extend("default" = 1)))]
         bits: Few,
-        /// `valid`: the checksum is made to fit, and the bad bytes reach the application; `stale` where it is
-        /// absent.
+        /// `valid`: the checksum is made to fit, and the bad bytes reach the application; in the payload only.
+        #[cfg_attr(test, schemars(extend("default" = "stale")))]
         checksum: Checksum,
-        /// Which part of the packet; `payload` where it is absent.
+        /// Which part of the packet.
+        #[cfg_attr(test, schemars(extend("default" = "payload")))]
         r#where: Place,
     }
 
     /// `duplicate: 1%` or `duplicate: {probability: 1%, copies: 2}`.
     RawDuplicate("`duplicate`", "a probability such as 1%, or `{probability: 1%}`") {
-        /// How many, beside the packet itself; 1 where it is absent.
+        /// How many, beside the packet itself.
+        #[cfg_attr(test, schemars(extend("default" = 1)))]
         copies: Few,
     }
 
     /// `reorder: 2%` or `reorder: {probability: 2%, gap: 5}`.
     RawReorder("`reorder`", "a probability such as 2%, or `{probability: 2%, gap: 5}`") {
-        /// N: at least N - 1 packets between two that overtake; 1 where it is absent.
+        /// N: at least N - 1 packets between two that overtake.
+        #[cfg_attr(test, schemars(extend("default" = 1)))]
         gap: Count,
     }
 }
@@ -74,19 +84,23 @@ with_chance! {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::profile) struct RawDelay {
-    /// How long; absent only where a recording gives it.
+    /// How long, one way; absent only where a recording gives it.
     #[serde(default, deserialize_with = "given")]
     pub time: Option<DurationNs>,
-    /// How much the delay varies: at most, where it is `uniform`, else the standard deviation.
+    /// How much the delay varies: where it is `uniform` at most, and then no more than `time`; else the standard deviation,
+    /// and what would be below 0 is 0.
     #[serde(default, deserialize_with = "given")]
     pub jitter: Option<DurationNs>,
-    /// How the delay varies; `uniform` where it is absent.
+    /// How the delay varies; needs `jitter`, or a recording of it.
+    #[cfg_attr(test, schemars(extend("default" = "uniform")))]
     #[serde(default, deserialize_with = "given")]
     pub distribution: Option<RawDistribution>,
-    /// Autocorrelation of the delays of packets that follow each other; below 100%.
+    /// Autocorrelation of the delays of packets that follow each other; below 100%. Needs `jitter`, or a recording of it.
+    #[cfg_attr(test, schemars(extend("default" = "0%")))]
     #[serde(default, deserialize_with = "given")]
     pub correlation: Option<Probability>,
-    /// Jitter does not reorder.
+    /// Jitter does not reorder; needs `jitter`, or a recording of it, and not `reorder`.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
     #[serde(default, deserialize_with = "given")]
     pub keep_order: Option<bool>,
 }
@@ -138,7 +152,7 @@ schema_of!(DistributionName as "DistributionName", { "enum": words::<Distributio
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(in crate::profile) struct RawTable {
-    /// A table in the format of netem's `.dist` files.
+    /// A table in the format of netem's `.dist` files: up to 16384 whole numbers from -32768 to 32767.
     table: FileName,
 }
 
@@ -176,16 +190,19 @@ pub(in crate::profile) struct RawRate {
     /// How much may go at once after a pause; nothing where it is absent.
     #[serde(default, deserialize_with = "given")]
     pub burst: Option<Size>,
-    /// How much may wait; `1000 packets` where it is absent.
+    /// How much may wait: a time, a size, or packets of full size.
+    #[cfg_attr(test, schemars(extend("default" = "1000 packets")))]
     #[serde(default, deserialize_with = "given")]
     pub queue: Option<QueueLimit>,
-    /// Bytes more, or below 0 fewer, for each packet; 0 where it is absent.
+    /// Bytes more, or below 0 fewer, for each packet.
+    #[cfg_attr(test, schemars(extend("default" = 0)))]
     #[serde(default, deserialize_with = "given")]
     pub overhead: Option<Overhead>,
     /// Packets take whole cells of so many bytes.
     #[serde(default, deserialize_with = "given")]
     pub cell_size: Option<CellSize>,
     /// Beyond `queue`, packets that understand ECN are marked, and dropped only beyond twice as much.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
     #[serde(default, deserialize_with = "given")]
     pub ecn: Option<bool>,
 }
@@ -237,9 +254,11 @@ pub(in crate::profile) struct RawReplay {
     /// A table of conditions, or a Mahimahi trace; a relative name starts at the profile's directory.
     pub file: FileName,
     /// Begin anew at the end of a table; a trace always does.
+    #[cfg_attr(test, schemars(extend("default" = false)))]
     #[serde(default, deserialize_with = "given")]
     pub r#loop: Option<bool>,
-    /// Between two lines of a table; `linear` where it is absent.
+    /// What holds between two lines of a table: values on a straight line, or those of the first.
+    #[cfg_attr(test, schemars(extend("default" = "linear")))]
     #[serde(default, deserialize_with = "given")]
     pub interpolation: Option<Interpolation>,
 }
