@@ -1,12 +1,12 @@
 //! Latency. Times on an emulated CPU are noisy above: what is asserted is the
 //! shortest time, and the time that a quarter of the packets is faster than.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use injector_common::fate::Fate;
 use injector_tests::{
-    Family, Host, Injector, Lab, clock, echo::Echoes, kernel, predict::Oracle, stats,
-    tcp::Transfer, tool, udp::Flow,
+    Family, Host, Injector, Lab, clock, directory::Directory, echo::Echoes, injector, kernel,
+    predict::Oracle, stats, tcp::Transfer, tool, udp::Flow,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -376,4 +376,25 @@ rules: [{match: {protocol: udp}, duplicate: 50%, delay: {time: 40ms, jitter: 20m
     let error = stats::quartile(errors);
     assert!(error < clock::late_max(), "copies are {error:?} late");
     end.achieved().assert_clean();
+}
+
+/// The one example of a scenario that delays is played here too, because the machines that play the others may have no
+/// fq; guests have what it requires.
+#[test]
+fn a_page_takes_as_long_as_the_network() {
+    // Kernels do not differ in it: one guest will do.
+    if !kernel::can_delay() || kernel::is_guest() && !kernel::has_tcx() {
+        return;
+    }
+    let directory = Directory::new("http-latency");
+    let file = directory.file("http-latency.yaml");
+    let example = include_str!("../../scenarios/http-latency.yaml");
+    fs::write(&file, example).expect("write the scenario");
+    let mut scenario = injector::command();
+    let output = scenario.arg("scenario").arg(file).output();
+    let output = output.expect("run injector");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("http-latency: passed"), "{said}");
 }
