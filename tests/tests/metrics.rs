@@ -1,7 +1,7 @@
 //! Counters as Prometheus reads them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -502,4 +502,104 @@ fn a_real_prometheus_scrapes_it() {
     assert_eq!(query(listen, &share).as_deref(), Some("0.25"));
     drop(prometheus);
     run.stop();
+}
+
+/// The queries of the dashboard, with its variables as Grafana fills them in.
+fn queries(dashboard: &Value, found: &mut Vec<String>) {
+    match dashboard {
+        Value::Object(map) => {
+            if let Some(query) = map.get("expr").and_then(Value::as_str) {
+                let all = query.replace("$dev", ".*").replace("$rule", ".*");
+                found.push(all.replace("$__rate_interval", "10s"));
+            }
+            map.values().for_each(|value| queries(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| queries(value, found)),
+        _ => {}
+    }
+}
+
+/// The names of metrics in a text.
+fn metrics(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("injector_")).collect()
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn every_query_of_the_dashboard_is_answered() {
+    const PHASES: &str = "
+name: phases
+repeat: forever
+phases:
+  - {for: 2s, rules: [{name: udp, match: {protocol: udp}, drop: {every: 4}}]}
+  - {for: 2s, rules: [{name: udp, match: {protocol: udp}, drop: {every: 2}}]}";
+    if !has_prometheus() {
+        return;
+    }
+    let dashboard = include_str!("../../docs/grafana.json");
+    let mut asked = Vec::new();
+    queries(&serde_json::from_str(dashboard).expect("JSON"), &mut asked);
+    assert!(asked.len() > 10, "{asked:?}");
+    let (lab, directory) = (Lab::new(), Directory::new("dashboard"));
+    let run = Injector::start_with(&lab.a, PHASES, &["--metrics", ANYWHERE]);
+    let address = served(&run);
+    let mut served = String::new();
+    wait_until("encoded", || {
+        served = get(address, "/metrics", "");
+        served.contains("injector_packets_total{")
+    });
+    let known = |name: &&str| {
+        let types = served
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut families = types.filter_map(|line| line.split_once(' '));
+        families.any(|(family, _)| {
+            let rest = name.strip_prefix(family);
+            rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+        })
+    };
+    let unknown: Vec<_> = metrics(dashboard)
+        .into_iter()
+        .filter(|name| !known(name))
+        .collect();
+    // Where there is no fq, there are none of its drops.
+    let excused: &[&str] = if kernel::can_delay() {
+        &[]
+    } else {
+        &["injector_qdisc_drops_total"]
+    };
+    assert_eq!(unknown, excused);
+
+    let listen = free_port();
+    let prometheus = Prometheus::start(address, listen, &directory.file(""));
+    // No rule delays.
+    let has_samples = |name: &str| !excused.contains(&name) && !name.contains("_delay_");
+    for asked in &asked {
+        let is_answered = || {
+            let flow = Flow::new(8).linger(Duration::from_millis(100));
+            flow.send(&lab.a, &lab.b);
+            if metrics(asked).into_iter().all(has_samples) {
+                // Nothing may be above 0.
+                let asked = asked.strip_suffix(" > 0").unwrap_or(asked);
+                query(listen, &escaped(asked)).is_some()
+            } else {
+                is_understood(listen, asked)
+            }
+        };
+        wait_until(asked, is_answered);
+    }
+    assert!(!is_understood(listen, "sum by (rule"), "half a query");
+    drop(prometheus);
+    run.stop();
+}
+
+/// Whether Prometheus knows what a query means, whatever the answer is.
+fn is_understood(address: SocketAddr, query: &str) -> bool {
+    let path = format!("/api/v1/query?query={}", escaped(query));
+    TcpStream::connect(address).is_ok()
+        && get(address, &path, "Connection: close\r\n").contains("\"status\":\"success\"")
 }
