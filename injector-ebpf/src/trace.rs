@@ -147,8 +147,9 @@ fn is_wanted(filter: &TraceFilter, hit: &mut Hit, frame: &Frame) -> bool {
     if filter.entries_len != 0 && !matches(filter, frame, hit.flags & hit::RAW_IP != 0) {
         return false;
     }
-    // SAFETY: the helper only draws a number.
-    if u64::from(unsafe { bpf_get_prandom_u32() }) >= filter.odds {
+    // Nothing is drawn where every one is wanted. SAFETY: the helper only draws a number.
+    if filter.odds <= u32::MAX.into() && u64::from(unsafe { bpf_get_prandom_u32() }) >= filter.odds
+    {
         return false;
     }
     has_room(filter, hit.time_ns)
