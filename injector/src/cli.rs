@@ -153,6 +153,7 @@ Examples:
   injector run -i eth0 --delay 80ms --jitter 10ms --drop 1% --direction both
   injector run -i eth0 --rate 20mbit --delay 40ms --reorder 2%
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests
+  injector run -i eth0 --drop 5% --only-command -- ./integration-tests
   injector run flaky.yaml -i eth0 --expect 'db.drop=1%±0.3%' --expect-fired -- ./integration-tests")]
 pub struct Run {
     /// What to inject, and where
@@ -177,6 +178,9 @@ pub struct Run {
     /// What to expect
     #[command(flatten)]
     pub judge: Judge,
+    /// Touch only the packets of the command, and of all that it starts
+    #[arg(long, requires = "command", conflicts_with = "wait_for_device", help_heading = None)]
+    pub only_command: bool,
     /// Run this command; the faults last as long, and its exit status is the exit status
     #[arg(last = true, value_name = "COMMAND", help_heading = None)]
     pub command: Vec<OsString>,
@@ -233,6 +237,9 @@ pub struct Faults {
     /// counts meanwhile
     #[arg(long)]
     pub wait_for_device: bool,
+    /// Whether rules are about the packets of the run's command alone
+    #[arg(skip)]
+    pub only_command: bool,
     /// Append a line to this file when faults start, change and end; else the systemd journal has them
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,

@@ -12,6 +12,7 @@ pub mod counters;
 mod error;
 mod ethtool;
 pub mod eviction;
+mod groups;
 pub mod journal;
 mod loader;
 pub mod namespaces;

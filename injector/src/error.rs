@@ -121,6 +121,7 @@ impl From<datapath::Error> for Failure {
             | Error::TooManyOwners
             | Error::NoCgroups
             | Error::NoLabels(_)
+            | Error::NoCommandGroup { .. }
             | Error::NotPermitted { .. }
             | Error::LentPrivileges
             | Error::NoFq => Code::Unsupported,

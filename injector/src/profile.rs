@@ -101,6 +101,15 @@ impl Profile {
     pub fn rules(&self) -> impl Iterator<Item = &[Rule]> {
         self.course.rules()
     }
+
+    /// The profile with rules that are about an owner's packets alone.
+    #[must_use]
+    pub fn only_of(mut self, owner: &Owner) -> Self {
+        for rule in self.course.rules_mut() {
+            rule.matching.owners.push(vec![owner.clone()]);
+        }
+        self
+    }
 }
 
 /// Faults for the packets that match, and that no earlier rule matched.

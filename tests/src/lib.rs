@@ -18,6 +18,7 @@ pub mod directory;
 pub mod echo;
 pub mod foreign;
 pub mod frames;
+pub mod groups;
 pub mod injector;
 pub mod kernel;
 pub mod lab;

@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use injector_tests::{Family, Host, Injector, Lab, injector, kernel, residue::Snapshot, socket};
+use injector_tests::{
+    Family, Host, Injector, Lab, groups, injector, kernel, residue::Snapshot, socket,
+};
 use nix::libc;
 
 const PORT: u16 = 7300;
@@ -224,13 +226,7 @@ struct Group(PathBuf);
 
 impl Group {
     fn new() -> Self {
-        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
-        let mut mounts = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>());
-        let mount = mounts.find(|mount| mount[2] == "cgroup2");
-        let mount = mount.expect("control groups of version 2");
-        let path = PathBuf::from(mount[1]).join(format!("injector-test-{}", std::process::id()));
+        let path = groups::root().join(format!("injector-test-{}", std::process::id()));
         fs::create_dir_all(path.join("below")).expect("make a group");
         Self(path)
     }

@@ -56,7 +56,10 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let faults = &args.faults;
+    let faults = &Faults {
+        only_command: args.only_command,
+        ..args.faults.clone()
+    };
     // Before the file is read, so that no change of it is missed.
     let watch = match &faults.profile {
         Some(profile) if args.watch => Some(Watch::new(profile, &runtime)?),
@@ -171,7 +174,9 @@ fn play_on(
         service::ready(&faults.interface, player.profile());
         let played = runtime.block_on(async {
             if std::mem::take(&mut is_first) {
-                influences.ends.command = child::spawn(&args.command, &global.netns())?;
+                let entry = player.session().command_entry();
+                influences.ends.command =
+                    child::spawn(&args.command, &global.netns(), entry.as_deref())?;
                 influences.ends.confirm = ask(args)?;
             }
             player.play(influences).await
@@ -276,11 +281,16 @@ fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Res
         .map(|a| format!("{} by {}", a.hook, a.via))
         .collect();
     global.say(format_args!(
-        "{}: faults on: profile {}, seed {}, {}{}\n{device}: protected: {}",
+        "{}: faults on: profile {}, seed {}, {}{}{}\n{device}: protected: {}",
         device,
         record.profile,
         record.seed,
         hooks.join(", "),
+        if args.only_command {
+            ", of the command's packets alone"
+        } else {
+            ""
+        },
         if ends { "" } else { "; Ctrl-C ends them" },
         report::protected(&record.protected),
     ));

@@ -98,6 +98,14 @@ pub enum Error {
     /// The kernel keeps no labels of sockets.
     #[error("the kernel cannot note whose a socket is: {0}")]
     NoLabels(Box<Self>),
+    /// The command cannot have a control group of its own.
+    #[error("cannot give the command a control group of its own, {}: {source}", path.display())]
+    NoCommandGroup {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The namespace does not exist.
     #[error("no network namespace {netns}")]
     NoNetns {
@@ -222,6 +230,11 @@ impl Error {
                 "newer kernels (seen with Linux 7.2) can do it only with a processor that has cmpxchg16b: \
                  `grep cx16 /proc/cpuinfo`; give it to a virtual machine, or leave out `process`, `pid`, \
                  `cgroup` and `user`"
+                    .into(),
+            ),
+            Self::NoCommandGroup { .. } => Some(
+                "control groups have to be writable: try `mount -o remount,rw` where they are mounted, or, in a \
+                 container, `--privileged --cgroupns=host`; or name the process in `match`"
                     .into(),
             ),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),

@@ -20,7 +20,7 @@ use nix::{
 use serde::Deserialize;
 
 use super::{
-    Error, Result,
+    Error, Result, groups,
     netlink::Netlink,
     netns::NetnsId,
     undo::{Effect, Undo},
@@ -193,12 +193,14 @@ impl Journal {
         Err(Error::Undo { failures })
     }
 
-    /// Deletes the file of a run whose namespace is no more, and with it all else that the run changed.
+    /// Deletes the file of a run whose namespace is no more, and with it most that the run changed.
     pub fn forget(self) -> Result<()> {
         for undo in &self.record.undo {
-            if let Undo::DeleteSocket { path } = undo {
+            match undo {
                 // Without its run it is of no use, and no harm.
-                let _ = fs::remove_file(path);
+                Undo::DeleteSocket { path } => drop(fs::remove_file(path)),
+                Undo::DeleteGroup { path } => drop(groups::disband(path)?),
+                _ => {}
             }
         }
         self.delete()

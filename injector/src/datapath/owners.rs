@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    fs::File,
     io,
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -34,6 +33,7 @@ use procfs::{
 use super::{
     Error, Result,
     capability::{self, Capability},
+    groups::{CommandGroup, Groups, group_of},
     object,
 };
 use crate::units::Owner;
@@ -113,7 +113,9 @@ impl Labeller {
         }
         if self.groups.is_none() {
             capability::require(&[Capability::CAP_SYS_PTRACE])?;
-            self.groups = Some(Groups::watched(ebpf)?);
+            let groups = Groups::find()?;
+            watch(&groups, ebpf)?;
+            self.groups = Some(groups);
             self.try_out()?;
         }
         let sought = |owner| Ok((Sought::resolve(owner)?, owners.bit(owner)));
@@ -264,6 +266,7 @@ impl Sought {
             Owner::Process(name) => Self::Process(name.clone()),
             Owner::Pid(pid) => Self::Pid(*pid as i32),
             Owner::Cgroup(path) => Self::Cgroup(path.clone()),
+            Owner::Command => Self::Cgroup(CommandGroup::of_this_process()?.path),
             Owner::User(name) => Self::User(user(name)?),
         })
     }
@@ -283,16 +286,13 @@ impl Person {
     /// `None` where it has ended.
     fn of(process: Process) -> Option<Self> {
         let stat = process.stat().ok()?;
-        let groups = process.cgroups().ok();
         Some(Self {
             parent: stat.ppid,
             user: process.uid().ok()?,
             command: stat.comm,
             // Kernel threads have none.
             executable: process.exe().ok(),
-            group: groups
-                .and_then(|groups| groups.0.into_iter().find(|group| group.hierarchy == 0))
-                .map(|g| g.pathname),
+            group: group_of(&process),
             process,
         })
     }
@@ -367,51 +367,17 @@ fn user(name: &str) -> Result<u32> {
     Ok(user.uid.as_raw())
 }
 
-/// Where control groups (version 2) are.
-struct Groups {
-    root: PathBuf,
-}
-
-impl Groups {
-    /// With the program on the root of them.
-    fn watched(ebpf: &mut Ebpf) -> Result<Self> {
-        let groups = Self::find()?;
-        let root = File::open(&groups.root).map_err(|source| Error::File {
-            action: "open",
-            path: groups.root.clone(),
-            source,
-        })?;
-        let program: &mut CgroupSock = object::find(ebpf, programs::SOCKET)?;
-        // As a link, which always leaves others' programs in place, and says no more about it.
-        let attached = program.attach(root, CgroupAttachMode::Single);
-        attached.map_err(|error| {
-            let action = format!("attach {} to the root control group", programs::SOCKET);
-            Error::ebpf(action, &error)
-        })?;
-        Ok(groups)
-    }
-
-    fn find() -> Result<Self> {
-        let mounts = procfs::mounts()
-            .map_err(|error| Error::refused("read /proc/mounts", io::Error::other(error)))?;
-        let mount = mounts
-            .into_iter()
-            .find(|mount| mount.fs_vfstype == "cgroup2");
-        let root = mount.map(|mount| PathBuf::from(mount.fs_file));
-        root.map(|root| Self { root }).ok_or(Error::NoCgroups)
-    }
-
-    /// The number of a group: of its directory's inode (`cgroup_id()` in include/linux/cgroup.h).
-    fn id(&self, path: &str) -> Result<u64> {
-        use std::os::unix::fs::MetadataExt as _;
-        let directory = self.root.join(path.trim_start_matches('/'));
-        let metadata = std::fs::metadata(directory);
-        let metadata = metadata.map_err(|_| Error::NoOwner {
-            what: "control group",
-            name: path.to_owned(),
-        })?;
-        Ok(metadata.ino())
-    }
+/// Has the program see sockets being opened, in all control groups.
+fn watch(groups: &Groups, ebpf: &mut Ebpf) -> Result<()> {
+    let root = groups.open()?;
+    let program: &mut CgroupSock = object::find(ebpf, programs::SOCKET)?;
+    // As a link, which always leaves others' programs in place, and says no more about it.
+    let attached = program.attach(root, CgroupAttachMode::Single);
+    attached.map_err(|error| {
+        let action = format!("attach {} to the root control group", programs::SOCKET);
+        Error::ebpf(action, &error)
+    })?;
+    Ok(())
 }
 
 fn open_process(pid: i32) -> io::Result<OwnedFd> {

@@ -2,6 +2,7 @@
 
 use std::{
     ops::Range,
+    path::PathBuf,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -16,6 +17,7 @@ use super::{
     control::{Control, Lapse, Term},
     counters::{Counters, Snapshot},
     eviction::{Inventory, Part, Seen},
+    groups::CommandGroup,
     journal::{self, Claim, Journal, NextPhase, Record, RecordedRule},
     namespaces::{self, Namespaces},
     netlink::Netlink,
@@ -54,6 +56,8 @@ pub struct Options {
     pub lapse: Lapse,
     /// Whether nobody watches the run, and others may swap its rules.
     pub background: bool,
+    /// Whether a command will run that has a control group of its own, because rules are about that.
+    pub command_group: bool,
 }
 
 impl Options {
@@ -89,6 +93,8 @@ pub struct Session {
     past: Past,
     control: Control,
     owners: Owners,
+    /// The group of the command, where rules are about that alone.
+    command_group: Option<CommandGroup>,
     /// Where rules may ask for owners.
     labeller: Option<Labeller>,
     lapse: Lapse,
@@ -193,6 +199,11 @@ impl Session {
     /// Whether rules ask for the owners of sockets.
     pub fn asks_for_owners(&self) -> bool {
         !self.owners.is_empty()
+    }
+
+    /// Where the command has to join its control group before it starts, if it has one of its own.
+    pub fn command_entry(&self) -> Option<PathBuf> {
+        self.command_group.as_ref().map(CommandGroup::entry)
     }
 
     /// Looks for owners that have come since, and for those that have become something else: to be called often,

@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 use aya::programs::{TcAttachType, tc};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, netlink::Netlink, sysctl, target::Identity};
+use super::{Error, Result, groups, netlink::Netlink, sysctl, target::Identity};
 use crate::plan::Hook;
 
 /// How the alias of a pair's ends begins: how ours are known.
@@ -35,6 +35,11 @@ pub enum Undo {
     /// The socket over which a run in the background takes other rules.
     DeleteSocket {
         /// Its file.
+        path: PathBuf,
+    },
+    /// The control group of the run's command.
+    DeleteGroup {
+        /// Its directory.
         path: PathBuf,
     },
     /// Our cls_bpf filter.
@@ -92,6 +97,7 @@ impl Undo {
                     source,
                 }),
             },
+            Self::DeleteGroup { path } => groups::disband(path),
             Self::DetachFilter {
                 device,
                 hook,
@@ -110,6 +116,7 @@ impl std::fmt::Display for Undo {
             Self::DeletePair { near } => write!(f, "veth pair {near}"),
             Self::RestoreSysctl { path, value } => write!(f, "{} = {value}", path.display()),
             Self::DeleteSocket { path } => write!(f, "socket {}", path.display()),
+            Self::DeleteGroup { path } => write!(f, "control group {}", path.display()),
             Self::DeleteClsact { device } => write!(f, "clsact qdisc of {}", device.name),
             Self::DetachFilter {
                 device,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Course, Match, Profile, Rule};
+use super::{Match, Profile, Rule};
 use crate::units::HostName;
 
 /// Most different names in a profile: each is looked up again and again.
@@ -55,14 +55,7 @@ impl Profile {
     /// The profile with the addresses of its names beside its other ones.
     #[must_use]
     pub fn answered(mut self, answers: &Answers) -> Self {
-        let rules: Vec<&mut Rule> = match &mut self.course {
-            Course::Steady(rules) => rules.iter_mut().collect(),
-            Course::Phased(timeline) => {
-                let phases = timeline.phases.iter_mut();
-                phases.flat_map(|phase| &mut phase.rules).collect()
-            }
-        };
-        for rule in rules {
+        for rule in self.course.rules_mut() {
             rule.matching.answer(answers);
         }
         self

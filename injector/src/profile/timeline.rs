@@ -28,6 +28,16 @@ impl Course {
         let phased = phases.iter().map(|phase| phase.rules.as_slice());
         steady.into_iter().chain(phased)
     }
+
+    /// All of them.
+    pub(super) fn rules_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
+        let (steady, phases) = match self {
+            Self::Steady(rules) => (rules.as_mut_slice(), &mut [][..]),
+            Self::Phased(timeline) => (&mut [][..], timeline.phases.as_mut_slice()),
+        };
+        let phased = phases.iter_mut().flat_map(|phase| &mut phase.rules);
+        steady.iter_mut().chain(phased)
+    }
 }
 
 /// Phases, and how often they are played.

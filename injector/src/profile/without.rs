@@ -2,21 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Conditions, Course, Point, Profile, Recording, Replay, Rule};
+use super::{Conditions, Point, Profile, Recording, Replay, Rule};
 
 impl Profile {
     /// The profile without the faults that hold packets, and the keys of those that it had. Which rule
     /// matches a packet stays the same.
     #[must_use]
     pub fn without_holding(mut self) -> (Self, Vec<String>) {
-        let rules: Vec<_> = match &mut self.course {
-            Course::Steady(rules) => rules.iter_mut().collect(),
-            Course::Phased(timeline) => {
-                let phases = timeline.phases.iter_mut();
-                phases.flat_map(|phase| &mut phase.rules).collect()
-            }
-        };
-        let keys: BTreeSet<_> = rules.into_iter().flat_map(take_holding).collect();
+        let keys: BTreeSet<_> = self.course.rules_mut().flat_map(take_holding).collect();
         (self, keys.into_iter().map(str::to_owned).collect())
     }
 }

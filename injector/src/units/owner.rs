@@ -20,6 +20,8 @@ pub enum Owner {
     Cgroup(String),
     /// A user, by name or number.
     User(String),
+    /// The command that runs under the faults, and what comes of it.
+    Command,
 }
 
 /// A way to name an owner, with what is to be said of it.

@@ -1,6 +1,9 @@
 //! The command under fault.
 
-use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitStatus};
+use std::{
+    ffi::OsString, fs::File, io::Write as _, os::unix::process::ExitStatusExt as _, path::Path,
+    process::ExitStatus,
+};
 
 use tokio::process::{Child, Command};
 
@@ -9,18 +12,29 @@ use crate::{
     error::{Code, Failure},
 };
 
-/// Starts the command, inside the namespace.
-pub(super) fn spawn(command: &[OsString], netns: &Netns) -> Result<Option<Child>, Failure> {
+/// Starts the command, inside the namespace, and in the control group that `entry` leads to.
+pub(super) fn spawn(
+    command: &[OsString],
+    netns: &Netns,
+    entry: Option<&Path>,
+) -> Result<Option<Child>, Failure> {
     let Some((program, args)) = command.split_first() else {
         return Ok(None);
     };
     let mut command = Command::new(program);
     command.args(args);
     let netns = netns.clone();
+    let open = |entry| File::options().write(true).open(entry);
+    let mut entry = entry.map(open).transpose()?;
     // SAFETY: opens a file and calls setns: async-signal-safe but for allocation, and this process
     // has no other thread that could hold the allocator's lock when it forks.
     unsafe {
-        command.pre_exec(move || netns.enter().map_err(std::io::Error::other));
+        command.pre_exec(move || {
+            if let Some(entry) = &mut entry {
+                entry.write_all(b"0")?;
+            }
+            netns.enter().map_err(std::io::Error::other)
+        });
     }
     let child = command.spawn().map_err(|error| {
         Failure::new(

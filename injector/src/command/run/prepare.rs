@@ -12,6 +12,7 @@ use crate::{
     error::{Code, Failure},
     plan::{Plan, Schedule},
     profile::{Answers, Expectation, Profile, Source},
+    units::Owner,
 };
 
 /// A profile as it was chosen.
@@ -29,6 +30,19 @@ impl Chosen {
 
     /// Likewise; standard input may have been read by somebody else.
     pub(in crate::command) fn from(
+        faults: &Faults,
+        stdin: Option<String>,
+        global: &Global,
+    ) -> Result<Self, Failure> {
+        let mut chosen = Self::of_anybody(faults, stdin, global)?;
+        if faults.only_command {
+            chosen.profile = chosen.profile.only_of(&Owner::Command);
+        }
+        Ok(chosen)
+    }
+
+    /// Whoever's packets it is about.
+    fn of_anybody(
         faults: &Faults,
         stdin: Option<String>,
         global: &Global,
@@ -157,6 +171,7 @@ impl Prepared {
             elapsed: self.elapsed(),
             lapse: faults.lapse,
             background: false,
+            command_group: faults.only_command,
         }
     }
 }

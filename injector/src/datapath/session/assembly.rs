@@ -11,6 +11,7 @@ use crate::{
         Error, Netns, Result, XdpPolicy,
         attach::{self, DeviceLinks},
         eviction::{Inventory, Placed},
+        groups::CommandGroup,
         journal::{Journal, RunMaps},
         netlink::Netlink,
         netns::NetnsId,
@@ -80,6 +81,10 @@ impl Assembly<'_> {
             .looks_for_owners()
             .then(|| Labeller::new(&mut ebpf))
             .transpose()?;
+        let command_group = options
+            .command_group
+            .then(|| create_command_group(journal))
+            .transpose()?;
         if let Some(labeller) = &mut labeller {
             labeller.look_for(&owners, &mut ebpf)?;
         }
@@ -128,6 +133,7 @@ impl Assembly<'_> {
             past: Past::default(),
             control,
             owners,
+            command_group,
             labeller,
             lapse: options.lapse,
             counters,
@@ -197,6 +203,16 @@ struct Loaded {
     xdp: Option<Placed>,
     /// What is otherwise than was asked.
     notes: Vec<String>,
+}
+
+/// Before the command is looked for.
+fn create_command_group(journal: &mut Journal) -> Result<CommandGroup> {
+    let group = CommandGroup::of_this_process()?;
+    journal.note(Undo::DeleteGroup {
+        path: group.directory.clone(),
+    })?;
+    group.create()?;
+    Ok(group)
 }
 
 /// Lets IPv4 packets come back to the loopback device. The crossing takes their route, and the

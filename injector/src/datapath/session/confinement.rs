@@ -57,6 +57,10 @@ impl Session {
         if self.asks_for_owners() {
             kept.push(Capability::CAP_SYS_PTRACE);
         }
+        if self.command_group.is_some() {
+            // The groups above may be another user's.
+            kept.push(Capability::CAP_DAC_OVERRIDE);
+        }
         if enters || ahead.reads || self.asks_for_owners() {
             kept.push(Capability::CAP_DAC_READ_SEARCH);
         }
