@@ -7,6 +7,7 @@ mod attach;
 pub mod capability;
 pub mod cgroups;
 pub mod clear;
+pub mod containers;
 pub mod control;
 pub mod counters;
 mod error;

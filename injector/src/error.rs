@@ -109,10 +109,13 @@ impl From<datapath::Error> for Failure {
     fn from(error: datapath::Error) -> Self {
         use datapath::Error;
         let code = match &error {
-            Error::NoDevice { .. } | Error::NoNetns { .. } | Error::NoOwner { .. } => {
-                Code::Conflict
-            }
-            Error::Busy { .. }
+            Error::NoDevice { .. }
+            | Error::NoNetns { .. }
+            | Error::NoOwner { .. }
+            | Error::NoContainer { .. }
+            | Error::ContainerNotRunning { .. }
+            | Error::AmbiguousContainer { .. }
+            | Error::Busy { .. }
             | Error::Traced { .. }
             | Error::ForeignXdp { .. }
             | Error::UnknownRecord { .. }

@@ -106,6 +106,36 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// No container of that name.
+    #[error("no container `{name}` in {}", places.join("; "))]
+    NoContainer {
+        /// The name asked for.
+        name: String,
+        /// Where it was looked for.
+        places: Vec<String>,
+        /// The name that is most like it.
+        nearest: Option<String>,
+        /// How many names there are.
+        known: usize,
+    },
+    /// The container has ended, or its process cannot be seen here.
+    #[error("container `{name}` ({runtime}) is not running{}", unseen(*.pid))]
+    ContainerNotRunning {
+        /// The name asked for.
+        name: String,
+        /// Who ran it.
+        runtime: &'static str,
+        /// Its first process, as it was noted.
+        pid: Option<i32>,
+    },
+    /// The name may mean one of several.
+    #[error("`{name}` may be any of these containers: {}", candidates.join(", "))]
+    AmbiguousContainer {
+        /// The name asked for.
+        name: String,
+        /// Those.
+        candidates: Vec<String>,
+    },
     /// The namespace does not exist.
     #[error("no network namespace {netns}")]
     NoNetns {
@@ -237,6 +267,17 @@ impl Error {
                  container, `--privileged --cgroupns=host`; or name the process in `match`"
                     .into(),
             ),
+            Self::NoContainer { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::NoContainer { known: 0, .. } => Some(
+                "there is none: call this as root on the host, or in a container that sees the host's processes, \
+                 /run and /var/lib; `--netns pid:N` does with the number of a process"
+                    .into(),
+            ),
+            Self::NoContainer { .. } => Some("list them with what runs them, such as `docker ps` or `crictl ps`".into()),
+            Self::ContainerNotRunning { .. } => Some(
+                "start it; where it does run, see to it that the host's processes are visible here".into(),
+            ),
+            Self::AmbiguousContainer { .. } => Some("say it by more of the identifier, or as `POD/CONTAINER`".into()),
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),
             Self::ForeignXdp { device, .. } => Some(format!(
                 "see it with `bpftool net show dev {device}`; `--xdp off` decides at the tc hook \
@@ -251,6 +292,13 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// That what is noted of a process does not hold.
+fn unseen(pid: Option<i32>) -> String {
+    pid.map_or_else(String::new, |pid| {
+        format!(": process {pid}, which was its first, is not, or is another now")
+    })
 }
 
 /// What to do where the kernel refuses memory for maps and programs.
