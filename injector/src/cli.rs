@@ -67,6 +67,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME|PATH|pid:N",
         add = ArgValueCompleter::new(completions::namespaces))]
     pub netns: Option<Netns>,
+    /// Act inside the network namespace of this container, on its only interface unless `-i` names another
+    #[arg(long, global = true, value_name = "NAME|ID", conflicts_with = "netns",
+        add = ArgValueCompleter::new(completions::containers))]
+    pub container: Option<String>,
     /// Print JSON for programs: one document, or one line for each event
     #[arg(long, global = true)]
     pub json: bool,
@@ -154,6 +158,7 @@ Examples:
   injector run -i eth0 --rate 20mbit --delay 40ms --reorder 2%
   injector run -i eth0 --drop 5% --to 10.0.0.0/8:5432/tcp -- ./integration-tests
   injector run -i eth0 --drop 5% --only-command -- ./integration-tests
+  injector run flaky.yaml --container web
   injector run flaky.yaml -i eth0 --expect 'db.drop=1%±0.3%' --expect-fired -- ./integration-tests")]
 pub struct Run {
     /// What to inject, and where
@@ -213,7 +218,8 @@ pub struct Faults {
     #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: Option<String>,
     /// The interface whose packets are meant
-    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
+    #[arg(long, short, value_name = "DEV", default_value = "", hide_default_value = true,
+        add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: String,
     /// End after this time, also if this process is stopped or killed
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -354,7 +360,8 @@ pub struct Plan {
     #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: String,
     /// The interface whose packets are meant
-    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
+    #[arg(long, short, value_name = "DEV", default_value = "", hide_default_value = true,
+        add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: String,
     /// Decide by this seed, in place of the profile's: the same one decides the same
     #[arg(long)]
@@ -419,7 +426,7 @@ Examples:
   injector clear --all")]
 pub struct Clear {
     /// Only this interface
-    #[arg(long, short, value_name = "DEV", required_unless_present = "all",
+    #[arg(long, short, value_name = "DEV",
         add = ArgValueCompleter::new(completions::interfaces))]
     pub interface: Option<String>,
     /// Every interface: of the namespace that --netns names, or else of all namespaces of the machine

@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod clear;
 mod completions;
+mod container;
 mod control;
 mod demo;
 mod doctor;
@@ -45,10 +46,11 @@ use crate::{
 type Outcome = Result<u8, Failure>;
 
 /// Executes the command line, and reports a failure.
-pub fn execute(cli: Cli) -> ExitCode {
-    let global = cli.global;
+pub fn execute(mut cli: Cli) -> ExitCode {
     let allowed = capability::refuse_lent().map_err(Failure::from);
-    let outcome = allowed.and_then(|()| match cli.command {
+    let understood = allowed.and_then(|()| container::resolve(&mut cli));
+    let Cli { command, global } = cli;
+    let outcome = understood.and_then(|()| match command {
         Command::Run(args) => run::run(&args, &global),
         Command::Apply(args) => apply::apply(&args, &global),
         Command::Hold => hold::hold(),

@@ -14,6 +14,7 @@
 pub mod background;
 pub mod bpf;
 pub mod clock;
+pub mod container;
 pub mod directory;
 pub mod echo;
 pub mod foreign;

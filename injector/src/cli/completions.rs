@@ -10,7 +10,7 @@ use clap_complete::{
 
 use super::Cli;
 use crate::{
-    datapath::capability,
+    datapath::{capability, containers},
     profile::{self, builtin::BUILTINS},
 };
 
@@ -93,10 +93,19 @@ pub(super) fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
         .collect()
 }
 
+/// Containers that run.
+pub(super) fn containers(current: &OsStr) -> Vec<CompletionCandidate> {
+    offered(containers::names(), current)
+}
+
 fn names_in(directory: &str, current: &OsStr) -> Vec<CompletionCandidate> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> = names.filter(|name| starts(name, current)).collect();
+    offered(names.collect(), current)
+}
+
+fn offered(mut names: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
+    names.retain(|name| starts(name, current));
     names.sort_unstable();
     names.into_iter().map(CompletionCandidate::new).collect()
 }

@@ -24,7 +24,7 @@ use nix::{libc, unistd::dup2_stdin};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 use super::{
-    Outcome,
+    Outcome, container,
     control::{self, InForce, Reply, Request, Waiting},
     guard::Guard,
     run::{
@@ -109,7 +109,8 @@ impl Order {
     fn read(request: Request) -> Result<Self, Failure> {
         let arguments = ["injector".to_owned()].into_iter().chain(request.arguments);
         let cli = Cli::try_parse_from(arguments);
-        let cli = cli.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+        let mut cli = cli.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+        container::resolve(&mut cli)?;
         let Command::Apply(apply) = cli.command else {
             return Err(Failure::new(Code::Usage, "only `apply` can be held"));
         };

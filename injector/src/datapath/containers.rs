@@ -127,16 +127,17 @@ impl Noted {
     fn process(&self) -> Option<Process> {
         let first = self.first?;
         let process = Process::new(first.pid).ok()?;
+        let stat = process.stat().ok()?;
+        let has_ended = matches!(stat.state, 'Z' | 'X');
         let is_it = match first.started {
-            Some(started) => process.stat().ok()?.starttime == started,
+            Some(started) => stat.starttime == started,
             None => {
                 let groups = process.cgroups().ok()?.0;
-                groups
-                    .iter()
-                    .any(|group| group.pathname.contains(self.group()))
+                let mut paths = groups.iter().map(|group| &group.pathname);
+                paths.any(|path| path.contains(self.group()))
             }
         };
-        is_it.then_some(process)
+        (is_it && !has_ended).then_some(process)
     }
 
     fn container(&self, runtime: &'static str) -> Option<Container> {

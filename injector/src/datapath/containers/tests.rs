@@ -3,6 +3,10 @@ use std::{
     process::{Child, Command},
 };
 
+use nix::{
+    sys::wait::{Id, WaitPidFlag, waitid},
+    unistd::Pid,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -26,15 +30,11 @@ fn noted(files: &[(&str, &str)]) -> Vec<(&'static str, Noted)> {
 
 /// The runtime, the names and the first process of the only container.
 #[track_caller]
-fn only(files: &[(&str, &str)]) -> (&'static str, Vec<String>, Option<(i32, Option<u64>)>) {
+fn only(files: &[(&str, &str)]) -> (&'static str, Vec<String>, Option<First>) {
     let noted = noted(files);
     assert_eq!(noted.len(), 1, "{noted:?}");
     let (runtime, noted) = noted.into_iter().next().unwrap();
-    (
-        runtime,
-        noted.names,
-        noted.first.map(|first| (first.pid, first.started)),
-    )
+    (runtime, noted.names, noted.first)
 }
 
 const DOCKER: (&str, &str) = (
@@ -54,9 +54,12 @@ const MEMBER: &str = r#"{"annotations":{"io.kubernetes.cri.container-type":"cont
 #[test]
 fn docker_notes_names_and_processes() {
     let web = |first| ("Docker", vec!["web".to_owned()], first);
-    assert_eq!(only(&[DOCKER]), web(Some((4242, None))));
+    assert_eq!(only(&[DOCKER]), web(First::new(4242, None)));
     let state = ("run/docker/runtime-runc/moby/@/state.json", RUNC_STATE);
-    assert_eq!(only(&[DOCKER, state]), web(Some((4242, Some(6_635_793)))));
+    assert_eq!(
+        only(&[DOCKER, state]),
+        web(First::new(4242, Some(6_635_793)))
+    );
     let stopped = DOCKER.1.replace(r#""Running":true"#, r#""Running":false"#);
     assert_eq!(only(&[(DOCKER.0, &stopped)]), web(None));
 }
@@ -73,7 +76,10 @@ fn docker_and_its_containerd_have_the_same_container_once() {
     let task = "run/containerd/io.containerd.runtime.v2.task/moby/@";
     let (config, pid) = (format!("{task}/config.json"), format!("{task}/init.pid"));
     let found = only(&[DOCKER, (&config, "{}"), (&pid, "4242")]);
-    assert_eq!(found, ("Docker", vec!["web".into()], Some((4242, None))));
+    assert_eq!(
+        found,
+        ("Docker", vec!["web".into()], First::new(4242, None))
+    );
 }
 
 #[test]
@@ -82,11 +88,11 @@ fn pods_of_containerd_have_the_names_that_kubernetes_gives_them() {
         let task = format!("{base}/io.containerd.runtime.v2.task/k8s.io/@");
         let (config, pid) = (format!("{task}/config.json"), format!("{task}/init.pid"));
         let (runtime, names, first) = only(&[(&config, SANDBOX), (&pid, "4242")]);
-        assert_eq!((runtime, first), ("containerd", Some((4242, None))));
+        assert_eq!((runtime, first), ("containerd", First::new(4242, None)));
         assert_eq!(names, ["web-0", "shop/web-0"]);
         let state = ("run/containerd/runc/k8s.io/@/state.json", RUNC_STATE);
         let (_, names, first) = only(&[(&config, MEMBER), (&pid, "4242"), state]);
-        assert_eq!(first, Some((4242, Some(6_635_793))));
+        assert_eq!(first, First::new(4242, Some(6_635_793)));
         assert_eq!(names, ["web-0/app", "shop/web-0/app", "app"]);
     }
 }
@@ -124,7 +130,10 @@ fn podman_and_cri_o_note_names_and_processes() {
         ),
     ] {
         let (runtime, found, first) = only(&[(list, &stored(name)), pidfile]);
-        assert_eq!((runtime, first), ("Podman or CRI-O", Some((4242, None))));
+        assert_eq!(
+            (runtime, first),
+            ("Podman or CRI-O", First::new(4242, None))
+        );
         assert_eq!(found, names);
     }
     // What starts them knows more.
@@ -139,7 +148,7 @@ fn podman_and_cri_o_note_names_and_processes() {
             (runtime, &*names),
             ("Podman or CRI-O", &["web".to_owned()][..])
         );
-        assert_eq!(first, Some((4242, Some(6_635_793))));
+        assert_eq!(first, First::new(4242, Some(6_635_793)));
     }
 }
 
@@ -148,7 +157,7 @@ fn what_is_started_by_hand_goes_by_its_identifier() {
     let (runtime, names, first) = only(&[("run/runc/web/state.json", RUNC_STATE)]);
     assert_eq!(
         (runtime, names, first),
-        ("runc", vec![], Some((4242, Some(6_635_793))))
+        ("runc", vec![], First::new(4242, Some(6_635_793)))
     );
 }
 
@@ -164,7 +173,7 @@ fn lxc_is_known_by_its_groups() {
             let found = only(&[(&path, procs)]);
             assert_eq!(
                 found,
-                ("LXC", vec!["web".into()], Some((4242, None))),
+                ("LXC", vec!["web".into()], First::new(4242, None)),
                 "{path}"
             );
         }
@@ -302,6 +311,20 @@ fn a_number_that_has_come_to_a_stranger_is_no_container() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_process_that_nobody_has_buried_is_no_container() {
+    let mut living = Living::new();
+    let all = [called(ID, "web", Some(living.first()))];
+    living.0.kill().unwrap();
+    let pid = Pid::from_raw(living.0.id() as i32);
+    let leave = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), leave).unwrap();
+    assert!(matches!(
+        among(&all, "web"),
+        Err(Error::ContainerNotRunning { .. })
+    ));
 }
 
 #[test]

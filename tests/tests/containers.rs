@@ -1,0 +1,151 @@
+//! Faults for containers, by their names.
+
+use std::{process::Output, time::Duration};
+
+use injector_tests::{
+    Lab, Netns, clock::wait_until, container::Container, injector, residue::Snapshot, tool,
+    udp::Flow,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn call(args: &[&str]) -> Output {
+    let output = injector::command().args(args).output();
+    output.expect("run injector")
+}
+
+#[track_caller]
+fn succeed(args: &[&str]) -> String {
+    let output = call(args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Asserts that it is refused as a conflict. Returns what is said.
+#[track_caller]
+fn conflict(args: &[&str]) -> String {
+    let output = call(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{args:?}: {said}");
+    said
+}
+
+/// Ends a container. Returns what is said of it then.
+#[track_caller]
+fn ends(container: &Container) -> String {
+    let args = ["status", "--container", &container.name];
+    container.kill();
+    let ended = wait_until(PATIENCE, || !call(&args).status.success());
+    assert!(ended, "it is still found");
+    conflict(&args)
+}
+
+fn is_silent(lab: &Lab) -> bool {
+    Flow::new(20).send(&lab.a, &lab.b).arrivals.is_empty()
+}
+
+/// Applies faults to a container, by each of its names in turn, and none to another.
+fn alone_is_hit(lab: &Lab, beside: &Lab, names: &[&str]) {
+    let before = [lab, beside].map(|lab| Snapshot::of(&lab.a.netns));
+    for name in names {
+        succeed(&["apply", "--container", name, "--drop", "100%"]);
+        assert!(is_silent(lab), "{name}");
+        Flow::new(20).send(&beside.a, &beside.b).assert_untouched();
+        let status = succeed(&["status", "--container", name, "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        assert_eq!(status["runs"][0]["device"], "eth0");
+        // Once there is a run, there are more devices, which are not the container's.
+        succeed(&["apply", "--container", name, "--drop", "0%"]);
+        assert!(!is_silent(lab), "{name}");
+        let cleared = succeed(&["clear", "--container", name]);
+        assert!(cleared.starts_with("eth0: stopped"), "{cleared}");
+        Flow::new(20).send(&lab.a, &lab.b).assert_untouched();
+    }
+    before[0].assert_same(&lab.a.netns);
+    before[1].assert_same(&beside.a.netns);
+}
+
+#[test]
+fn a_container_is_hit_and_the_one_beside_it_is_not() {
+    let (lab, beside) = (Lab::new(), Lab::new());
+    let container = Container::runc("hit", &lab.a.netns);
+    let _other = Container::runc("beside", &beside.a.netns);
+    alone_is_hit(&lab, &beside, &[&container.name]);
+}
+
+#[test]
+fn podmans_containers_go_by_their_names_and_by_what_their_identifiers_begin_with() {
+    let (lab, beside) = (Lab::new(), Lab::new());
+    let container = Container::podman("podman", &lab.a.netns);
+    let _other = Container::podman("podman-beside", &beside.a.netns);
+    let id = container.id();
+    alone_is_hit(&lab, &beside, &[&container.name, &id[..12]]);
+    assert!(ends(&container).contains("is not running"));
+}
+
+#[test]
+fn a_run_lasts_as_long_as_its_command_which_runs_in_the_namespace() {
+    let lab = Lab::new();
+    let container = Container::runc("command", &lab.a.netns);
+    let run = [
+        "run",
+        "--container",
+        &container.name,
+        "--drop",
+        "100%",
+        "-q",
+        "--",
+    ];
+    let ping = ["ping", "-q", "-c", "1", "-W", "1", "10.77.0.2"];
+    let output = call(&[&run[..], &ping].concat());
+    assert_eq!(output.status.code(), Some(1), "ping's status for silence");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let lab = Lab::new();
+    let container = Container::runc("refused", &lab.a.netns);
+    let plan = |name: &str| conflict(&["plan", "lossy", "--container", name]);
+    let said = plan("nobody");
+    for place in [
+        "/var/lib/docker/containers",
+        "/run/containerd/",
+        "/run/runc",
+        "/run/systemd/machines",
+    ] {
+        assert!(said.contains(place), "{said}");
+    }
+    lab.a
+        .netns
+        .run(|| tool::ip("link add name second type veth peer name third"));
+    succeed(&["plan", "lossy", "--container", &container.name]);
+    lab.a
+        .netns
+        .run(|| tool::ip_batch("link set dev second up\nlink set dev third up"));
+    let said = plan(&container.name);
+    assert!(said.contains("second") && said.contains("-i DEV"), "{said}");
+    succeed(&[
+        "plan",
+        "lossy",
+        "--container",
+        &container.name,
+        "-i",
+        "second",
+    ]);
+    let said = ends(&container);
+    assert!(said.contains("is not running: process "), "{said}");
+    let output = call(&["plan", "lossy"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_container_without_a_network_of_its_own_is_refused() {
+    let here = Netns::open("/proc/self/ns/net".as_ref());
+    let container = Container::runc("host", &here);
+    let said = conflict(&["plan", "lossy", "--container", &container.name, "-i", "lo"]);
+    assert!(
+        said.contains("no network of its own") && said.contains("match: {container:"),
+        "{said}"
+    );
+}
