@@ -115,6 +115,7 @@ impl From<datapath::Error> for Failure {
             | Error::NoContainer { .. }
             | Error::ContainerNotRunning { .. }
             | Error::AmbiguousContainer { .. }
+            | Error::ContainerElsewhere { .. }
             | Error::Busy { .. }
             | Error::Traced { .. }
             | Error::ForeignXdp { .. }
@@ -125,6 +126,7 @@ impl From<datapath::Error> for Failure {
             | Error::NoCgroups
             | Error::NoLabels(_)
             | Error::NoCommandGroup { .. }
+            | Error::NoContainerGroup { .. }
             | Error::NotPermitted { .. }
             | Error::LentPrivileges
             | Error::NoFq => Code::Unsupported,

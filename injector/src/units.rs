@@ -34,7 +34,7 @@ pub use mac::Mac;
 pub use mark::Mark;
 pub use network::Network;
 pub use owner::Owner;
-pub(crate) use owner::{CgroupPath, Pid, ProcessName, UserName};
+pub(crate) use owner::{CgroupPath, ContainerName, Pid, ProcessName, UserName};
 pub use packet::PacketRange;
 pub use port::PortRange;
 pub use probability::Probability;

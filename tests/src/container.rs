@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -34,7 +34,7 @@ impl Container {
     #[track_caller]
     pub fn runc(name: &str, netns: &Netns) -> Self {
         let (name, directory) = prepared(name);
-        let spec = spec(&name, netns.path());
+        let spec = spec(&name, &netns.path());
         fs::write(directory.file("config.json"), spec.to_string()).expect("write config.json");
         let bundle = directory.file("");
         call(
@@ -142,7 +142,7 @@ fn prepared(name: &str) -> (String, Directory) {
     (format!("injector-{name}-{}", std::process::id()), directory)
 }
 
-fn spec(name: &str, netns: PathBuf) -> Value {
+fn spec(name: &str, netns: &Path) -> Value {
     let raw = ["CAP_NET_RAW"];
     json!({
         "ociVersion": "1.0.2",

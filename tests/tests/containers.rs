@@ -3,8 +3,8 @@
 use std::{process::Output, time::Duration};
 
 use injector_tests::{
-    Lab, Netns, clock::wait_until, container::Container, injector, residue::Snapshot, tool,
-    udp::Flow,
+    Injector, Lab, Netns, clock::wait_until, container::Container, injector, residue::Snapshot,
+    tool, udp::Flow,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,4 +148,45 @@ fn a_container_without_a_network_of_its_own_is_refused() {
         said.contains("no network of its own") && said.contains("match: {container:"),
         "{said}"
     );
+}
+
+/// Whether a container's packets are answered.
+fn is_answered(container: &Container) -> bool {
+    container.exec("ping -q -c 3 -W 1 10.77.0.2")
+}
+
+#[test]
+fn of_two_containers_that_share_a_network_one_is_hit() {
+    let lab = Lab::new();
+    let (hit, spared) = (
+        Container::runc("shares-hit", &lab.a.netns),
+        Container::runc("shares-spared", &lab.a.netns),
+    );
+    let profile = format!(
+        "{{name: x, seed: 1, rules: [{{match: {{container: {}}}, drop: 100%}}]}}",
+        hit.name
+    );
+    let run = Injector::start(&lab.a, &profile);
+    assert!(!is_answered(&hit), "a packet of the container passed");
+    assert!(is_answered(&spared), "a packet of the other one was hit");
+    let end = run.stop();
+    let rule = end.achieved().only();
+    assert_eq!((rule.matched, rule.dropped), (3, 3));
+}
+
+#[test]
+fn a_rule_for_a_container_is_refused_where_its_packets_have_lost_their_owner() {
+    let (lab, elsewhere) = (Lab::new(), Lab::new());
+    let container = Container::runc("elsewhere", &elsewhere.a.netns);
+    let profile = format!(
+        "{{name: x, rules: [{{match: {{container: {}}}, drop: 100%}}]}}",
+        container.name
+    );
+    let before = Snapshot::of(&lab.a.netns);
+    let output = injector::call_run(&lab.a.netns, &lab.a.device, &profile, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    let remedy = format!("--container {}", container.name);
+    assert!(said.contains(&remedy), "{said}");
+    before.assert_same(&lab.a.netns);
 }

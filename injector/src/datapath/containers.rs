@@ -34,6 +34,7 @@ pub struct Container {
     /// Its first process, as this process numbers it.
     pub pid: u32,
     /// Its control group (version 2), by the path below the root; a pod's has those of all of its containers.
+    /// `None` where it shares that with others.
     pub cgroup: Option<String>,
 }
 
@@ -148,20 +149,18 @@ impl Noted {
             id: self.id.clone(),
             name: self.name().to_owned(),
             pid: process.pid as u32,
-            cgroup: path.map(|path| whole_group(&path, self.group(), self.is_pod)),
+            cgroup: path.and_then(|path| whole_group(&path, self.group(), self.is_pod)),
         })
     }
 }
 
-/// Of the group that a container's first process is in, the one that all of its processes are in.
-fn whole_group(path: &str, part: &str, is_pod: bool) -> String {
+/// Of the group that a container's first process is in, the one that all of its processes are in and nobody else;
+/// `None` where it has none.
+fn whole_group(path: &str, part: &str, is_pod: bool) -> Option<String> {
     let parts: Vec<_> = path.split('/').collect();
-    let own = parts.iter().position(|name| name.contains(part));
-    let len = own.map_or(parts.len(), |own| if is_pod { own } else { own + 1 });
-    match parts[..len].join("/") {
-        path if path.is_empty() => "/".to_owned(),
-        path => path,
-    }
+    let own = parts.iter().position(|name| name.contains(part))?;
+    let len = if is_pod { own } else { own + 1 };
+    Some(parts[..len].join("/"))
 }
 
 /// The container of that name or identifier, or of whose identifier alone this is the beginning.

@@ -136,6 +136,22 @@ pub enum Error {
         /// Those.
         candidates: Vec<String>,
     },
+    /// The container's sockets are in another namespace than the device.
+    #[error(
+        "container `{name}` is in another network namespace than the interface, where its packets have no owner any more"
+    )]
+    ContainerElsewhere {
+        /// Its name.
+        name: String,
+    },
+    /// The container shares its control group with others, or has only one of version 1.
+    #[error(
+        "container `{name}` has no control group (version 2) of its own, by which its packets are known"
+    )]
+    NoContainerGroup {
+        /// Its name.
+        name: String,
+    },
     /// The namespace does not exist.
     #[error("no network namespace {netns}")]
     NoNetns {
@@ -278,6 +294,13 @@ impl Error {
                 "start it; where it does run, see to it that the host's processes are visible here".into(),
             ),
             Self::AmbiguousContainer { .. } => Some("say it by more of the identifier, or as `POD/CONTAINER`".into()),
+            Self::ContainerElsewhere { name } => Some(format!(
+                "act inside it: `--container {name}` in place of `-i`, or beside it with an interface of the \
+                 container's; there all packets are its own"
+            )),
+            Self::NoContainerGroup { .. } => {
+                Some("name its processes in place of it: `match: {pid: N}`, for what comes of one, too".into())
+            }
             Self::NoNetns { .. } => Some("list them with `ip netns`".into()),
             Self::ForeignXdp { device, .. } => Some(format!(
                 "see it with `bpftool net show dev {device}`; `--xdp off` decides at the tc hook \

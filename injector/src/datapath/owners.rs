@@ -33,7 +33,9 @@ use procfs::{
 use super::{
     Error, Result,
     capability::{self, Capability},
+    containers,
     groups::{CommandGroup, Groups, group_of},
+    netns::NetnsId,
     object,
 };
 use crate::units::Owner;
@@ -83,6 +85,8 @@ impl Owners {
 pub(super) struct Labeller {
     keys: KernelMap<MapData, OwnerKey, u64>,
     labels: SkStorage<MapData, u64>,
+    /// The namespace of the device.
+    netns: NetnsId,
     /// Where the program is that sees sockets being opened.
     groups: Option<Groups>,
     /// Who is looked for, and the bit that stands for it.
@@ -93,13 +97,14 @@ pub(super) struct Labeller {
 
 impl Labeller {
     /// Of a run that has not looked for anybody yet.
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+    pub(super) fn new(ebpf: &mut Ebpf, netns: NetnsId) -> Result<Self> {
         let failed = |name, error| Error::ebpf(format!("open the map {name}"), &error);
         let keys = object::take(ebpf, maps::OWNER_KEYS)?;
         let labels = object::take(ebpf, maps::LABELS)?;
         Ok(Self {
             keys: KernelMap::try_from(keys).map_err(|error| failed(maps::OWNER_KEYS, error))?,
             labels: SkStorage::try_from(labels).map_err(|error| failed(maps::LABELS, error))?,
+            netns,
             groups: None,
             wanted: Vec::new(),
             labelled: HashMap::new(),
@@ -118,7 +123,7 @@ impl Labeller {
             self.groups = Some(groups);
             self.try_out()?;
         }
-        let sought = |owner| Ok((Sought::resolve(owner)?, owners.bit(owner)));
+        let sought = |owner| Ok((Sought::resolve(owner, self.netns)?, owners.bit(owner)));
         self.wanted = owners.0.iter().map(sought).collect::<Result<_>>()?;
         let mut bits: HashMap<OwnerKey, u64> = HashMap::new();
         for (sought, bit) in &self.wanted {
@@ -260,12 +265,13 @@ enum Sought {
 impl Sought {
     /// # Errors
     ///
-    /// Where there is no such user.
-    fn resolve(owner: &Owner) -> Result<Self> {
+    /// Where there is no such user, or no such container in the namespace.
+    fn resolve(owner: &Owner, netns: NetnsId) -> Result<Self> {
         Ok(match owner {
             Owner::Process(name) => Self::Process(name.clone()),
             Owner::Pid(pid) => Self::Pid(*pid as i32),
             Owner::Cgroup(path) => Self::Cgroup(path.clone()),
+            Owner::Container(name) => Self::Cgroup(group_of_container(name, netns)?),
             Owner::Command => Self::Cgroup(CommandGroup::of_this_process()?.path),
             Owner::User(name) => Self::User(user(name)?),
         })
@@ -365,6 +371,20 @@ fn user(name: &str) -> Result<u32> {
         name: name.to_owned(),
     })?;
     Ok(user.uid.as_raw())
+}
+
+/// The control group of a container, whose sockets have to be in the namespace: on their way to another one packets
+/// lose them.
+fn group_of_container(name: &str, netns: NetnsId) -> Result<String> {
+    let container = containers::find(name)?;
+    if !container.netns().id()?.may_be(&netns) {
+        return Err(Error::ContainerElsewhere {
+            name: name.to_owned(),
+        });
+    }
+    container.cgroup.ok_or_else(|| Error::NoContainerGroup {
+        name: name.to_owned(),
+    })
 }
 
 /// Has the program see sockets being opened, in all control groups.

@@ -241,6 +241,7 @@ fn matching(raw: RawMatch) -> Match {
             raw.process.0.into_iter().map(|name| name.0).collect(),
             raw.pid.0.into_iter().map(|pid| pid.0).collect(),
             raw.cgroup.0.into_iter().map(|path| path.0).collect(),
+            raw.container.0.into_iter().map(|name| name.0).collect(),
             raw.user.0.into_iter().map(|name| name.0).collect(),
         ]
         .into_iter()

@@ -14,8 +14,8 @@ use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
 use super::{Direction, Ecn, Expectation, Fragment, IcmpType, Protocol, Repeat};
 use crate::units::{
-    Address, CgroupPath, Dscp, DurationNs, Flows, Length, Mac, Mark, Pid, PortRange, ProcessName,
-    Span, TcpFlags, Ttl, UserName, Vlan,
+    Address, CgroupPath, ContainerName, Dscp, DurationNs, Flows, Length, Mac, Mark, Pid, PortRange,
+    ProcessName, Span, TcpFlags, Ttl, UserName, Vlan,
 };
 
 pub(super) use self::chance::RawChance;
@@ -174,6 +174,7 @@ impl Vocabulary for RawRule {
                 "process",
                 "pid",
                 "cgroup",
+                "container",
                 "user",
                 "any",
                 "not",
@@ -283,6 +284,9 @@ pub(super) struct RawMatch {
     /// Control group (version 2) whose socket it is, or one below it: one, or a list.
     #[serde(default)]
     pub cgroup: OneOrMany<CgroupPath>,
+    /// Container whose socket it is, by name or identifier: one, or a list.
+    #[serde(default)]
+    pub container: OneOrMany<ContainerName>,
     /// User whose socket it is, by name or number: one, or a list.
     #[serde(default)]
     pub user: OneOrMany<UserName>,

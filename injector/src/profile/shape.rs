@@ -10,8 +10,8 @@ use super::strict::{Table, Vocabulary, table};
 use super::{Ecn, Expectation, Fragment, IcmpType};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
 use crate::units::{
-    Address, CgroupPath, Field, Flows, Mac, Mark, Network, PacketRange, Pid, PortRange,
-    ProcessName, Span, TcpFlags, UserName,
+    Address, CgroupPath, ContainerName, Field, Flows, Mac, Mark, Network, PacketRange, Pid,
+    PortRange, ProcessName, Span, TcpFlags, UserName,
 };
 
 /// Most rules in a profile, those of all its phases together.
@@ -84,6 +84,7 @@ conditions!(
     ProcessName,
     Pid,
     CgroupPath,
+    ContainerName,
     UserName,
     Mark,
     Mac,

@@ -18,6 +18,8 @@ pub enum Owner {
     Pid(u32),
     /// A control group (version 2), by its path below the root, and those below it.
     Cgroup(String),
+    /// A container, by a name or identifier that its runtime gave it.
+    Container(String),
     /// A user, by name or number.
     User(String),
     /// The command that runs under the faults, and what comes of it.
@@ -87,6 +89,17 @@ named!(
     { "type": "string", "pattern": "^/", "examples": ["/system.slice/nginx.service"] }
 );
 named!(
+    /// `container`.
+    ContainerName,
+    "a container",
+    "the name or identifier of a container, such as web, or of a pod, such as shop/web-0",
+    |text| {
+        let is_name = is_printable(text) && !text.contains(' ') && !text.starts_with('/');
+        is_name.then(|| Owner::Container(text.to_owned()))
+    },
+    { "type": ["string", "integer"], "minLength": 1, "examples": ["web", "shop/web-0"] }
+);
+named!(
     /// `user`.
     UserName,
     "a user",
@@ -115,6 +128,8 @@ mod tests {
         let user = "www-data".parse::<UserName>().map(|user| user.0);
         assert_eq!(user, Ok(Owner::User("www-data".into())));
         assert!("/a.slice/b.service".parse::<CgroupPath>().is_ok());
+        let pod = "shop/web-0".parse::<ContainerName>().map(|name| name.0);
+        assert_eq!(pod, Ok(Owner::Container("shop/web-0".into())));
     }
 
     #[test]
@@ -128,6 +143,9 @@ mod tests {
         }
         for text in ["a", "", "/a/../b", "/."] {
             assert!(text.parse::<CgroupPath>().is_err(), "{text}");
+        }
+        for text in ["a b", "/a", "", "a\n"] {
+            assert!(text.parse::<ContainerName>().is_err(), "{text:?}");
         }
         for text in ["a b", "a:b", "/a"] {
             assert!(text.parse::<UserName>().is_err(), "{text}");

@@ -79,7 +79,7 @@ impl Assembly<'_> {
         open_loopback(&target, journal)?;
         let mut labeller = needs
             .looks_for_owners()
-            .then(|| Labeller::new(&mut ebpf))
+            .then(|| Labeller::new(&mut ebpf, self.id))
             .transpose()?;
         let command_group = options
             .command_group
