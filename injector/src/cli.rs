@@ -151,6 +151,7 @@ Faults are in force when it says so, and end with it. `injector profiles` lists 
 Examples:
   injector run flaky.yaml -i eth0
   injector run flaky.yaml -i eth0 --watch
+  injector run flaky.yaml -i eth0 -i eth1
   injector run geo-sat -i eth0 --for 10m
   injector run handover -i eth0 --phase outage
   injector run offline -i eth0 --confirm 30s
@@ -217,10 +218,11 @@ pub struct Faults {
     /// A file, `-` for standard input, or the name of a built-in profile
     #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: Option<String>,
-    /// The interface whose packets are meant
-    #[arg(long, short, value_name = "DEV", default_value = "", hide_default_value = true,
+    /// The interface whose packets are meant; may be given again, or stand for several by a pattern, such as
+    /// 'veth*': then their faults begin, change and end together
+    #[arg(long = "interface", short, value_name = "DEV",
         add = ArgValueCompleter::new(completions::interfaces))]
-    pub interface: String,
+    pub interfaces: Vec<String>,
     /// End after this time, also if this process is stopped or killed
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
@@ -359,10 +361,10 @@ pub struct Plan {
     /// A file, `-` for standard input, or the name of a built-in profile
     #[arg(add = ArgValueCompleter::new(completions::profiles))]
     pub profile: String,
-    /// The interface whose packets are meant
-    #[arg(long, short, value_name = "DEV", default_value = "", hide_default_value = true,
+    /// The interface whose packets are meant; may be given again, or be a pattern, such as 'veth*'
+    #[arg(long = "interface", short, value_name = "DEV",
         add = ArgValueCompleter::new(completions::interfaces))]
-    pub interface: String,
+    pub interfaces: Vec<String>,
     /// Decide by this seed, in place of the profile's: the same one decides the same
     #[arg(long)]
     pub seed: Option<u64>,
@@ -425,21 +427,22 @@ Examples:
   injector clear -i eth0
   injector clear --all")]
 pub struct Clear {
-    /// Only this interface
-    #[arg(long, short, value_name = "DEV",
+    /// Only this interface; may be given again, or be a pattern, such as 'veth*'
+    #[arg(long = "interface", short, value_name = "DEV", required_unless_present_any = ["all", "container"],
         add = ArgValueCompleter::new(completions::interfaces))]
-    pub interface: Option<String>,
+    pub interfaces: Vec<String>,
     /// Every interface: of the namespace that --netns names, or else of all namespaces of the machine
-    #[arg(long, conflicts_with = "interface")]
+    #[arg(long, conflicts_with = "interfaces")]
     pub all: bool,
 }
 
 /// Find out whether this machine can do it, and what to do where it cannot
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Look at this interface too
-    #[arg(long, short, value_name = "DEV", add = ArgValueCompleter::new(completions::interfaces))]
-    pub interface: Option<String>,
+    /// Look at this interface too; may be given again, or be a pattern, such as 'veth*'
+    #[arg(long = "interface", short, value_name = "DEV",
+        add = ArgValueCompleter::new(completions::interfaces))]
+    pub interfaces: Vec<String>,
 }
 
 /// Measure a private path before, during and after a profile

@@ -14,6 +14,7 @@ mod import;
 mod man;
 mod missing;
 mod names;
+mod place;
 mod plan;
 mod predict;
 mod profiles;
@@ -23,6 +24,7 @@ mod scenario;
 mod schema;
 mod signals;
 mod status;
+mod together;
 mod trace;
 mod watch;
 
@@ -123,11 +125,12 @@ fn invalid_profile(error: &ProfileError, global: &Global) -> Failure {
 /// Works every phase of a profile out, or the profile where it has none, drawing a seed where none is
 /// given.
 fn work_out(profile: &Profile, seed: Option<u64>) -> Result<Vec<Plan>, Failure> {
-    let seed = match seed.or(profile.seed) {
-        Some(seed) => seed,
-        None => draw_seed()?,
-    };
-    Ok(Plan::all(profile, seed)?)
+    Ok(Plan::all(profile, seed_of(profile, seed)?)?)
+}
+
+/// The seed, drawn where neither the command line nor the profile names one.
+fn seed_of(profile: &Profile, seed: Option<u64>) -> io::Result<u64> {
+    seed.or(profile.seed).map_or_else(draw_seed, Ok)
 }
 
 /// That a profile has no phase of that name.

@@ -166,6 +166,8 @@ pub struct Achieved {
 /// What one rule did, in wire packets.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Rule {
+    /// Its interface, in a run on several.
+    pub at: Option<String>,
     /// Its phase, in the final counters of a profile with phases.
     pub phase: Option<String>,
     /// Its name.

@@ -35,6 +35,7 @@ pub mod shell;
 pub mod snmp;
 pub mod socket;
 pub mod ssh;
+pub mod star;
 pub mod stats;
 pub mod tcp;
 pub mod terminal;

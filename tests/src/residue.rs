@@ -113,9 +113,11 @@ fn stateless(request: &str) -> String {
     let mut links: Value = serde_json::from_str(&tool::ip(request)).expect("JSON from ip");
     for link in links.as_array_mut().into_iter().flatten() {
         link["operstate"] = Value::Null;
-        let data = link.pointer_mut("/linkinfo/info_data");
-        if let Some(data) = data.and_then(Value::as_object_mut) {
-            data.retain(|key, _| !key.ends_with("_timer"));
+        for part in ["info_data", "info_slave_data"] {
+            let data = link.pointer_mut(&format!("/linkinfo/{part}"));
+            if let Some(data) = data.and_then(Value::as_object_mut) {
+                data.retain(|key, _| !key.ends_with("_timer"));
+            }
         }
         if let Some(flags) = link["flags"].as_array_mut() {
             flags.retain(|flag| flag != "NO-CARRIER" && flag != "LOWER_UP");

@@ -15,14 +15,16 @@ use super::{
     Outcome,
     control::{self, InForce, Reply, Request, Waiting},
     guard::Guard,
+    place::Place,
     print, print_json,
-    run::{Chosen, Prepared, open_audit},
+    run::{Chosen, Prepared, one_waits, open_audit},
+    together::RolledBack,
 };
 use crate::{
     cli::{Apply, Faults, Global},
     datapath::{
         self, Error, Netns, capability, clear,
-        journal::{self, Place, Record},
+        journal::{self, Place as Held, Record},
         netlink::Netlink,
         netns::NetnsId,
         target::Target,
@@ -33,52 +35,92 @@ use crate::{
 };
 
 #[derive(Serialize)]
-struct Answer<'a, T> {
+struct Several<'a> {
     schema: &'static str,
-    /// `in_force` or `waiting`.
-    state: &'static str,
-    #[serde(flatten)]
-    faults: &'a T,
+    applied: Vec<Answer<'a>>,
 }
 
-impl<'a, T> Answer<'a, T> {
-    const fn new(state: &'static str, faults: &'a T) -> Self {
-        Self {
-            schema: "injector.apply/v1",
-            state,
-            faults,
-        }
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    state: State<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum State<'a> {
+    InForce(&'a InForce),
+    Waiting(&'a Waiting),
+}
+
+impl<'a> Answer<'a> {
+    /// `None` of what has failed.
+    fn of(reply: &'a Reply) -> Option<Self> {
+        let state = match reply {
+            Reply::InForce(in_force) => State::InForce(in_force),
+            Reply::Waiting(waiting) => State::Waiting(waiting),
+            Reply::Failed(_) => return None,
+        };
+        let schema = "injector.apply/v1";
+        Some(Self { schema, state })
     }
 }
 
 pub(super) fn apply(args: &Apply, global: &Global) -> Outcome {
     let faults = &args.faults;
-    let request = request(faults, global)?;
+    let orders = orders(faults, global)?;
     capability::require(&capability::RUN)?;
-    let netns = global.netns();
-    let (id, place) = match place(&netns, &faults.interface) {
-        Err(Error::NoDevice { device, .. }) if faults.wait_for_device => {
-            (netns.id()?, Place::Absent(device))
-        }
-        place => {
-            let (id, ifindex) = place?;
-            (id, Place::Device(ifindex))
-        }
-    };
     // Only to know now whether it can be.
     open_audit(faults, Who::this_process())?;
     if faults.replace {
-        clear::stop_holder(&netns, &faults.interface)?;
+        for Order { place, .. } in &orders {
+            clear::stop_holder(&place.netns, &place.device)?;
+        }
     }
-    match ask(&request, id, &place)? {
-        Reply::InForce(in_force) => say(&in_force, global),
-        Reply::Waiting(waiting) => say_waiting(&waiting, global),
-        Reply::Failed(failure) => Err(failure),
+    let replies = ask_all(&orders)?;
+    if global.json {
+        say_json(&replies)?;
+    } else if !global.quiet {
+        let texts: String = replies.iter().map(|reply| text(reply, global)).collect();
+        print(&texts)?;
+    }
+    Ok(Code::Ok as u8)
+}
+
+/// What to ask for, and of whom.
+struct Order {
+    place: Place,
+    netns: NetnsId,
+    held: Held,
+    request: Request,
+}
+
+impl Order {
+    fn new(place: Place, faults: &Faults, request: Request) -> Result<Self, Failure> {
+        let (netns, held) = match identify(&place) {
+            Err(Error::NoDevice { device, .. }) if faults.wait_for_device => {
+                (place.netns.id()?, Held::Absent(device))
+            }
+            found => {
+                let (id, ifindex) = found?;
+                (id, Held::Device(ifindex))
+            }
+        };
+        Ok(Self {
+            request: Request {
+                device: place.device.clone(),
+                ..request
+            },
+            place,
+            netns,
+            held,
+        })
     }
 }
 
-/// What to ask for, having made sure that it makes sense.
-fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
+/// What to ask for on each interface, having made sure that it makes sense.
+fn orders(faults: &Faults, global: &Global) -> Result<Vec<Order>, Failure> {
     let stdin = match faults.profile.as_deref() {
         Some(argument @ "-") => {
             let source = Source::open(argument);
@@ -92,32 +134,88 @@ fn request(faults: &Faults, global: &Global) -> Result<Request, Failure> {
         global.say("what the profile expects is not judged in the background: `run` does that");
     }
     let ssh = Guard::ssh(faults.protect, global);
-    let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
-    let prepared = Prepared::new(chosen, faults.seed, faults, &guard)?;
+    let places = Place::all(&faults.interfaces, &global.netns())?;
+    if places.len() > 1 && faults.wait_for_device {
+        return Err(one_waits());
+    }
+    let guards = places.iter().cloned();
+    let guards = guards.map(|place| Guard::new(faults.protect, place, ssh));
+    let guards = guards.collect::<Result<Vec<_>, _>>()?;
+    let each: Vec<_> = guards.iter().collect();
+    let prepared = Prepared::all(chosen, faults.seed, faults, &each)?;
     let arguments = env::args_os().skip(1).map(|argument| {
         argument.into_string().map_err(|argument| {
             let message = format!("`{}` is not UTF-8", argument.display());
             Failure::new(Code::Usage, message)
         })
     });
-    Ok(Request {
+    let request = Request {
         schema: control::SCHEMA.into(),
         arguments: arguments.collect::<Result<_, _>>()?,
         directory: env::current_dir()?,
         stdin,
+        device: String::new(),
         ssh,
-        seed: prepared.first().seed,
-    })
+        seed: prepared[0].first().seed,
+    };
+    let alone = places.len() == 1;
+    let mut orders = Vec::new();
+    for place in places {
+        match Order::new(place.clone(), faults, request.clone()) {
+            Ok(order) => orders.push(order),
+            Err(failure) if alone => return Err(failure),
+            Err(failure) => return Err(RolledBack::default().failure(&place, failure)),
+        }
+    }
+    Ok(orders)
+}
+
+/// Asks for all, one after the other. Where one fails, those before it end, the last first, but for those whose
+/// rules were swapped: their former ones are nowhere any more.
+fn ask_all(orders: &[Order]) -> Result<Vec<Reply>, Failure> {
+    let mut replies = Vec::new();
+    for order in orders {
+        let failure = match ask(&order.request, order.netns, &order.held) {
+            Ok(Reply::Failed(failure)) | Err(failure) => failure,
+            Ok(reply) => {
+                replies.push(reply);
+                continue;
+            }
+        };
+        if orders.len() == 1 {
+            return Err(failure);
+        }
+        let mut rolled_back = RolledBack {
+            untried: orders.len() - replies.len() - 1,
+            ..RolledBack::default()
+        };
+        for (reply, order) in replies.iter().zip(orders).rev() {
+            let place = &order.place;
+            let is_swapped = matches!(reply, Reply::InForce(in_force) if in_force.swapped);
+            if is_swapped {
+                let kept = format!("{place}: it has the new rules");
+                rolled_back.kept.push(kept);
+                continue;
+            }
+            match clear::stop_holder(&place.netns, &place.device) {
+                Ok(()) => rolled_back.undone.push(place.to_string()),
+                Err(error) => rolled_back.kept.push(format!("{place}: {error}")),
+            }
+        }
+        return Err(rolled_back.failure(&order.place, failure));
+    }
+    Ok(replies)
 }
 
 /// The device, as others know it.
-pub(super) fn place(netns: &Netns, device: &str) -> datapath::Result<(NetnsId, u32)> {
+pub(super) fn identify(place: &Place) -> datapath::Result<(NetnsId, u32)> {
+    let Place { netns, device } = place;
     let target = netns.run(|| Target::find(&Netlink::open()?, netns, device))?;
     Ok((netns.id()?, target.link.index))
 }
 
 /// Asks the process that holds the device, or starts one.
-fn ask(request: &Request, netns: NetnsId, place: &Place) -> Result<Reply, Failure> {
+fn ask(request: &Request, netns: NetnsId, place: &Held) -> Result<Reply, Failure> {
     /// How soon to look again where somebody is just starting or ending.
     const STEP: Duration = Duration::from_millis(50);
     /// How long that may take, on a busy machine or with packets that are held.
@@ -127,7 +225,7 @@ fn ask(request: &Request, netns: NetnsId, place: &Place) -> Result<Reply, Failur
         let holder = living(netns, place)?;
         match &holder {
             // One that waits takes no orders.
-            Some(holder) if !holder.background || matches!(place, Place::Absent(_)) => {
+            Some(holder) if !holder.background || matches!(place, Held::Absent(_)) => {
                 return Err(holder.busy().into());
             }
             Some(holder) => {
@@ -152,7 +250,7 @@ fn ask(request: &Request, netns: NetnsId, place: &Place) -> Result<Reply, Failur
 }
 
 /// The run that has the device.
-fn living(netns: NetnsId, place: &Place) -> Result<Option<Record>, Failure> {
+fn living(netns: NetnsId, place: &Held) -> Result<Option<Record>, Failure> {
     let found = journal::record_of(netns, place)?;
     Ok(found.and_then(|(record, alive)| alive.then_some(record)))
 }
@@ -220,14 +318,27 @@ fn start(request: &Request) -> Result<Reply, Failure> {
     }
 }
 
-fn say(in_force: &InForce, global: &Global) -> Outcome {
-    if global.json {
-        print_json(&Answer::new("in_force", in_force))?;
-        return Ok(0);
+/// One document: of one interface, or of several.
+fn say_json(replies: &[Reply]) -> Result<(), Failure> {
+    let answers: Vec<_> = replies.iter().filter_map(Answer::of).collect();
+    match &answers[..] {
+        [only] => print_json(only),
+        _ => print_json(&Several {
+            schema: "injector.applied/v1",
+            applied: answers,
+        }),
     }
-    if global.quiet {
-        return Ok(0);
+}
+
+fn text(reply: &Reply, global: &Global) -> String {
+    match reply {
+        Reply::InForce(in_force) => in_force_text(in_force, global),
+        Reply::Waiting(waiting) => waiting_text(waiting, global),
+        Reply::Failed(failure) => format!("{failure}\n"),
     }
+}
+
+fn in_force_text(in_force: &InForce, global: &Global) -> String {
     let InForce {
         device,
         profile,
@@ -247,7 +358,7 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
         .into_iter()
         .chain(notes);
     let lines: String = lines.map(|line| format!("{device}: {line}\n")).collect();
-    print(&format!(
+    format!(
         "{device}: faults {what}: profile {profile}, seed {seed}, {}; held by pid {pid}{}\n\
          {device}: protected: {}\n\
          {}`{}` ends them\n",
@@ -256,28 +367,21 @@ fn say(in_force: &InForce, global: &Global) -> Outcome {
         report::protected(&in_force.protected),
         lines,
         clearing(device, global),
-    ))
+    )
 }
 
-fn say_waiting(waiting: &Waiting, global: &Global) -> Outcome {
-    if global.json {
-        print_json(&Answer::new("waiting", waiting))?;
-        return Ok(0);
-    }
-    if global.quiet {
-        return Ok(0);
-    }
+fn waiting_text(waiting: &Waiting, global: &Global) -> String {
     let Waiting {
         device,
         profile,
         seed,
         pid,
     } = waiting;
-    print(&format!(
+    format!(
         "{device}: waiting for the device: profile {profile}, seed {seed}; held by pid {pid}\n\
          `{}` ends that\n",
         clearing(device, global),
-    ))
+    )
 }
 
 /// What ends faults in the background.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, print, print_json};
+use super::{Outcome, place::Place, print, print_json};
 use crate::{
     cli::{Clear, Global},
     datapath::{
@@ -23,12 +23,13 @@ pub(super) fn clear(args: &Clear, global: &Global) -> Outcome {
     let everywhere = args.all && global.netns.is_none();
     let ClearedAll { cleared, failures } = if everywhere {
         clear::clear_all(&global.netns())?
-    } else {
-        let cleared = clear::clear(&global.netns(), args.interface.as_deref())?;
+    } else if args.all {
         ClearedAll {
-            cleared,
+            cleared: clear::clear(&global.netns(), None)?,
             failures: Vec::new(),
         }
+    } else {
+        each(&Place::all(&args.interfaces, &global.netns())?)?
     };
     if global.json {
         print_json(&Answer {
@@ -43,6 +44,20 @@ pub(super) fn clear(args: &Clear, global: &Global) -> Outcome {
     }
     let message = format!("not everything was cleared: {}", failures.join("; "));
     Err(Failure::new(Code::Refused, message).hint("the rest is as it was"))
+}
+
+/// Clears these, the last first. Where there is one alone, its failure is that of the command.
+fn each(places: &[Place]) -> Result<ClearedAll, Failure> {
+    let mut all = ClearedAll::default();
+    for place in places.iter().rev() {
+        match clear::clear(&place.netns, Some(&place.device)) {
+            Ok(cleared) => all.cleared.extend(cleared),
+            Err(error) if places.len() == 1 => return Err(error.into()),
+            Err(error) => all.failures.push(format!("{place}: {error}")),
+        }
+    }
+    all.cleared.reverse();
+    Ok(all)
 }
 
 fn text(cleared: &[Cleared], everywhere: bool) -> String {

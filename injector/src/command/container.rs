@@ -3,7 +3,7 @@
 use netlink_packet_route::link::LinkLayerType;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Apply, Clear, Cli, Command, Plan, Run},
     datapath::{
         Netns,
         containers::{self, Container},
@@ -22,27 +22,32 @@ pub(super) fn resolve(cli: &mut Cli) -> Result<(), Failure> {
         require_own(container, &netns)?;
         cli.global.netns = Some(netns);
     }
-    match (interface(&mut cli.command), container) {
-        (Some(named), Some(container)) if named.is_empty() => *named = only_interface(&container)?,
-        (Some(named), None) if named.is_empty() => {
-            return Err(Failure::new(Code::Usage, "which interface?")
-                .hint("name it: `-i eth0`; `ip link` lists those that there are"));
+    let only = |container: Option<Container>| container.as_ref().map(only_interface).transpose();
+    match &mut cli.command {
+        Command::Trace(args) if args.interface.is_empty() => {
+            args.interface = only(container)?.ok_or_else(not_named)?;
+        }
+        Command::Run(Run { faults, .. }) | Command::Apply(Apply { faults, .. })
+            if faults.interfaces.is_empty() =>
+        {
+            faults.interfaces.extend(only(container)?);
+        }
+        Command::Plan(Plan { interfaces, .. })
+        | Command::Clear(Clear {
+            interfaces,
+            all: false,
+            ..
+        }) if interfaces.is_empty() => {
+            interfaces.extend(only(container)?);
         }
         _ => {}
     }
     Ok(())
 }
 
-/// The interface that a command needs; empty where none is named.
-fn interface(command: &mut Command) -> Option<&mut String> {
-    match command {
-        Command::Run(args) => Some(&mut args.faults.interface),
-        Command::Apply(args) => Some(&mut args.faults.interface),
-        Command::Plan(args) => Some(&mut args.interface),
-        Command::Trace(args) => Some(&mut args.interface),
-        Command::Clear(args) if !args.all => Some(args.interface.get_or_insert_default()),
-        _ => None,
-    }
+fn not_named() -> Failure {
+    Failure::new(Code::Usage, "no interface is named")
+        .hint("name it: `-i eth0`; `ip link` lists those that there are")
 }
 
 /// Refuses a container without a network of its own, where everybody's packets would be hit.

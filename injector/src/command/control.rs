@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{datapath::Attached, error::Failure, observe::audit::Who, plan::Connection, profile};
 
 /// The protocol's name and version.
-pub(super) const SCHEMA: &str = "injector.control/v1";
+pub(super) const SCHEMA: &str = "injector.control/v2";
 /// How long a message may take to come that its sender has at hand.
 pub(super) const AT_HAND: Duration = Duration::from_secs(5);
 /// Most bytes of a message: a profile in which JSON escapes every byte, and a command line.
 const BYTES_MAX: u64 = 8 * profile::SIZE_MAX as u64;
 
 /// What `apply` asks for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     /// [`SCHEMA`].
     pub schema: String,
@@ -35,6 +35,9 @@ pub(super) struct Request {
     pub directory: PathBuf,
     /// What it has read from standard input.
     pub stdin: Option<String>,
+    /// The interface, in the namespace that the command line names: one process holds the faults of one.
+    #[serde(default)]
+    pub device: String,
     /// The connection by which it was called.
     pub ssh: Option<Connection>,
     /// The seed, drawn if need be.

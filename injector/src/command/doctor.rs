@@ -6,7 +6,7 @@ mod machine;
 
 use serde::Serialize;
 
-use super::{Outcome, print, print_json};
+use super::{Outcome, place::Place, print, print_json};
 use crate::{
     cli::{Doctor, Global},
     error::{Code, Failure},
@@ -98,8 +98,8 @@ pub(super) fn doctor(args: &Doctor, global: &Global) -> Outcome {
     let netns = global.netns();
     let mut checks = machine::checks();
     checks.extend(leftovers::checks(&netns));
-    if let Some(device) = &args.interface {
-        checks.extend(device::checks(&netns, device)?);
+    for place in Place::all_of(&args.interfaces, &netns)? {
+        checks.extend(device::checks(&netns, &place.device)?);
     }
     let able = !checks
         .iter()

@@ -3,7 +3,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_route::AddressFamily;
 
-use super::work_out;
+use super::{place::Place, work_out};
 use crate::{
     cli::{Global, Protect},
     datapath::{self, Netns, netlink::Netlink, ssh, target::Target},
@@ -12,12 +12,11 @@ use crate::{
     profile::Profile,
 };
 
-/// Stands by a run on one device.
+/// Stands by a run on one interface.
 #[derive(Clone)]
 pub(super) struct Guard {
     args: Protect,
-    device: String,
-    netns: Netns,
+    place: Place,
     protection: Protection,
     /// The versions of IP that are not to fall silent for good.
     watched: Vec<Version>,
@@ -45,14 +44,12 @@ impl Guard {
     /// Of faults that are asked for by that connection.
     pub(super) fn new(
         args: Protect,
-        device: &str,
+        place: Place,
         ssh: Option<Connection>,
-        global: &Global,
     ) -> Result<Self, Failure> {
         let mut guard = Self {
             args,
-            device: device.to_owned(),
-            netns: global.netns(),
+            place,
             protection: Protection::default(),
             watched: Vec::new(),
         };
@@ -60,6 +57,11 @@ impl Guard {
             guard.protection = Protection::new(guard.here(ssh)?);
         }
         Ok(guard)
+    }
+
+    /// Where that is.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Of faults that may be known to end: then nobody is locked out for good.
@@ -100,7 +102,7 @@ impl Guard {
             phase.map_or(String::new(), |phase| format!("phase `{phase}` of ")),
             plan.profile,
             version.name,
-            self.device,
+            self.place,
         );
         Err(Failure::new(Code::Usage, message).hint(
             "say how that ends: `--for 60s`, `--confirm 30s` or `-- COMMAND`; or, where nobody can be \
@@ -113,8 +115,9 @@ impl Guard {
         let Some(ssh) = ssh else {
             return Ok(None);
         };
-        let addresses = self.netns.run(|| Netlink::open()?.addresses())?;
-        let is_here = self.netns == Netns::Current || addresses.contains(&ssh.server.ip());
+        let netns = &self.place.netns;
+        let addresses = netns.run(|| Netlink::open()?.addresses())?;
+        let is_here = *netns == Netns::Current || addresses.contains(&ssh.server.ip());
         Ok(is_here.then(|| Connection {
             loops: addresses.contains(&ssh.client.ip()),
             ..ssh
@@ -126,11 +129,10 @@ impl Guard {
             ("IPv4", Ipv4Net::default().into(), AddressFamily::Inet),
             ("IPv6", Ipv6Net::default().into(), AddressFamily::Inet6),
         ];
-        self.netns.run(|| {
+        let Place { netns, device } = &self.place;
+        netns.run(|| {
             let netlink = Netlink::open()?;
-            let index = Target::find(&netlink, &self.netns, &self.device)?
-                .link
-                .index;
+            let index = Target::find(&netlink, netns, device)?.link.index;
             let mut watched = Vec::new();
             for (name, everybody, family) in versions {
                 if netlink.has_default_route(index, family)? {

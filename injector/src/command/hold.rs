@@ -27,8 +27,9 @@ use super::{
     Outcome, container,
     control::{self, InForce, Reply, Request, Waiting},
     guard::Guard,
+    place::Place,
     run::{
-        Chosen, Ends, Entry, Influences, Player, Prepared, Signals, Stage, Telemetry, Wish,
+        Chosen, Ends, Entry, Influences, Play, Prepared, Signals, Stage, Telemetry, Wish, enter,
         open_audit,
     },
 };
@@ -81,7 +82,8 @@ struct Order {
     faults: Faults,
     global: Global,
     guard: Guard,
-    prepared: Prepared,
+    /// For one interface.
+    prepared: Vec<Prepared>,
 }
 
 impl Order {
@@ -126,8 +128,12 @@ impl Order {
             ..cli.global
         };
         let chosen = Chosen::from(&faults, request.stdin, &global)?;
-        let guard = Guard::new(faults.protect, &faults.interface, request.ssh, &global)?;
-        let prepared = Prepared::new(chosen, Some(request.seed), &faults, &guard)?;
+        let place = Place {
+            netns: global.netns(),
+            device: request.device,
+        };
+        let guard = Guard::new(faults.protect, place, request.ssh)?;
+        let prepared = Prepared::all(chosen, Some(request.seed), &faults, &[&guard])?;
         Ok(Self {
             faults,
             global,
@@ -141,8 +147,10 @@ impl Order {
 /// and gone then.
 fn play(order: Order, who: &Who, asker: &mut Option<UnixStream>, runtime: &Runtime) -> Outcome {
     let (faults, global, mut prepared) = (&order.faults, &order.global, order.prepared);
-    let ends = prepared.total().is_some();
+    let ends = prepared[0].total().is_some();
+    let place = order.guard.place().clone();
     let stage = Stage::new(faults, global, order.guard, Needs::ANY, ends)?.in_background();
+    let stages = [stage];
     let mut telemetry = Telemetry::open(&faults.metrics, runtime)?;
     let mut influences = Influences {
         ends: Ends::new(Signals::in_background(runtime)?),
@@ -151,18 +159,18 @@ fn play(order: Order, who: &Who, asker: &mut Option<UnixStream>, runtime: &Runti
     };
     loop {
         let audit = open_audit(faults, who.clone())?;
-        let waits = |prepared: &Prepared| tell(asker, &Reply::Waiting(waiting(prepared, faults)));
-        let mut entrance = match stage.enter(prepared, &mut influences.ends, runtime, waits)? {
-            Entry::InForce(entrance) => *entrance,
+        let waits = |prepared: &Prepared| tell(asker, &Reply::Waiting(waiting(prepared, &place)));
+        let mut ready = match enter(&stages, prepared, &mut influences.ends, runtime, waits)? {
+            Entry::Ready(ready) => ready,
             Entry::Ended(..) => return Ok(Code::Ok as u8),
         };
-        let server = Server::start(&mut entrance.session, &mut influences)?;
-        let mut player = Player::begin(entrance, &stage, audit, telemetry)?;
-        if let Err(failure) = tell(asker, &Reply::from(in_force(&player, false))) {
-            player.stop(&failure.message, |_| false)?;
+        let server = Server::start(&mut ready[0].session, &mut influences)?;
+        let mut play = Play::begin(ready, &stages, audit, telemetry)?;
+        if let Err(failure) = tell(asker, &Reply::from(in_force(&play, false))) {
+            play.stop(&failure.message, |_| false)?;
             return Err(failure);
         }
-        let played = runtime.block_on(player.play(&mut influences));
+        let played = runtime.block_on(play.play(&mut influences));
         // Who asks now has to start anew.
         drop(influences.wishes.take());
         server.end();
@@ -170,7 +178,7 @@ fn play(order: Order, who: &Who, asker: &mut Option<UnixStream>, runtime: &Runti
             Ok(ending) => ending.reason().to_owned(),
             Err(failure) => failure.message.clone(),
         };
-        let rest = player.stop(&reason, |_| true)?;
+        let rest = play.stop(&reason, |_| true)?;
         if !(played?.is_absence() && faults.wait_for_device) {
             return Ok(Code::Ok as u8);
         }
@@ -191,12 +199,12 @@ fn tell(asker: &mut Option<UnixStream>, reply: &Reply) -> Result<(), Failure> {
     Ok(())
 }
 
-fn waiting(prepared: &Prepared, faults: &Faults) -> Waiting {
+fn waiting(prepared: &Prepared, place: &Place) -> Waiting {
     let plan = prepared.first();
     Waiting {
         profile: plan.profile.clone(),
         seed: plan.seed,
-        device: faults.interface.clone(),
+        device: place.device.clone(),
         pid: std::process::id(),
     }
 }
@@ -264,9 +272,9 @@ fn serve_one(stream: &UnixStream, wishes: &mpsc::Sender<Wish>) -> io::Result<()>
         return Ok(());
     };
     let (sender, reply) = channel::channel();
-    let wish: Wish = Box::new(move |player| {
+    let wish: Wish = Box::new(move |play| {
         // The receiver waits below.
-        let _ = sender.send(Reply::from(swap(player, request, who)));
+        let _ = sender.send(Reply::from(swap(play, request, who)));
     });
     // Where the run ends meanwhile, there is no answer: the faults that it held are over.
     if wishes.blocking_send(wish).is_ok()
@@ -278,39 +286,39 @@ fn serve_one(stream: &UnixStream, wishes: &mpsc::Sender<Wish>) -> io::Result<()>
 }
 
 /// Puts other rules into force.
-fn swap(player: &mut Player<'_>, request: Request, who: Who) -> Result<InForce, Failure> {
+fn swap(play: &mut Play<'_>, request: Request, who: Who) -> Result<InForce, Failure> {
     let order = Order::new(request)?;
-    require_same_place(player, &order)?;
-    require_same_metrics(player, &order)?;
-    let guard = order.guard.of_run(order.prepared.total().is_some())?;
-    guard.require_end(&order.prepared.plans)?;
+    require_same_place(play, &order)?;
+    require_same_metrics(play, &order)?;
+    let prepared = &order.prepared[0];
+    let guard = order.guard.of_run(prepared.total().is_some())?;
+    guard.require_end(&prepared.plans)?;
     let audit = match &order.faults.audit {
         Some(_) => open_audit(&order.faults, who)?,
-        None => player.audit_mut().in_the_name_of(who)?,
+        None => play.audit_mut().in_the_name_of(who)?,
     };
-    let former = std::mem::replace(player.audit_mut(), audit);
-    if let Err(failure) = player.swap(order.prepared) {
-        *player.audit_mut() = former;
+    let former = std::mem::replace(play.audit_mut(), audit);
+    if let Err(failure) = play.swap(order.prepared) {
+        *play.audit_mut() = former;
         return Err(failure);
     }
-    in_force(player, true)
+    in_force(play, true)
 }
 
 /// That the request is about the device that is held: a device of another namespace may have had its
 /// number before.
-fn require_same_place(player: &Player<'_>, order: &Order) -> Result<(), Failure> {
-    let netns = order.global.netns();
-    let (id, ifindex) = super::apply::place(&netns, &order.faults.interface)?;
-    match player.session().record() {
+fn require_same_place(play: &Play<'_>, order: &Order) -> Result<(), Failure> {
+    let (id, ifindex) = super::apply::identify(order.guard.place())?;
+    match play.session().record() {
         Some(record) if record.netns.may_be(&id) && record.ifindex == ifindex => Ok(()),
         _ => Err(Failure::new(Code::Conflict, "another device is held here")),
     }
 }
 
 /// That the metrics stay where they are: the place was made sure of before the first faults came into force.
-fn require_same_metrics(player: &Player<'_>, order: &Order) -> Result<(), Failure> {
+fn require_same_metrics(play: &Play<'_>, order: &Order) -> Result<(), Failure> {
     let wanted = &order.faults.metrics;
-    if *wanted == Metrics::default() || wanted == player.metrics_args() {
+    if *wanted == Metrics::default() || wanted == play.metrics_args() {
         return Ok(());
     }
     let message = "metrics are told where the first `apply` said, or not at all";
@@ -318,8 +326,8 @@ fn require_same_metrics(player: &Player<'_>, order: &Order) -> Result<(), Failur
         .hint("leave `--metrics` and `--metrics-file` away, or start anew with `--replace`"))
 }
 
-fn in_force(player: &Player<'_>, swapped: bool) -> Result<InForce, Failure> {
-    let session = player.session();
+fn in_force(play: &Play<'_>, swapped: bool) -> Result<InForce, Failure> {
+    let session = play.session();
     let Some(record) = session.record() else {
         return Err(Failure::new(Code::Unexpected, "the run has no record"));
     };

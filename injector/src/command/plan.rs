@@ -10,7 +10,8 @@ use super::{
     guard::Guard,
     load_profile, missing,
     names::{self, Named},
-    print, print_json,
+    place::Place,
+    print, print_json, seed_of,
 };
 use crate::{
     cli::{self, Global},
@@ -30,7 +31,22 @@ use crate::{
     profile::Answers,
 };
 
-/// What a run would do.
+/// What is to be played on an interface.
+pub(super) struct Part<'a> {
+    pub place: &'a Place,
+    /// Of which one at a time is in force.
+    pub plans: &'a [Plan],
+    pub needs: Needs,
+}
+
+/// What a run on several interfaces would do.
+#[derive(Serialize)]
+struct Several {
+    schema: &'static str,
+    plans: Vec<Answer>,
+}
+
+/// What a run would do on an interface.
 #[derive(Serialize)]
 struct Answer {
     schema: &'static str,
@@ -63,79 +79,92 @@ struct Described {
 
 pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
     let profile = load_profile(&args.profile, global)?;
-    let guard = Guard::new(
-        args.protect,
-        &args.interface,
-        Guard::ssh(args.protect, global),
-        global,
-    )?;
+    let places = Place::all(&args.interfaces, &global.netns())?;
+    let seed = Some(seed_of(&profile, args.seed)?);
+    let ssh = Guard::ssh(args.protect, global);
     let named = Named::look_up(&profile)?;
     let profile = named.as_ref().map_or(profile, Named::profile);
-    let plans = missing::work_out(profile, args.seed, &guard, &args.attach)?;
     let options = Options {
         attach: args.attach.attach,
         xdp: args.attach.xdp,
         ..Options::default()
     };
-    let (answers, needs) = match &named {
-        Some(named) => (Some(&named.answers), Needs::ANY),
-        None => (None, Needs::of(&plans)),
-    };
-    show(&plans, answers, &needs, &args.interface, options, global)
+    let mut plans = Vec::new();
+    for place in &places {
+        let guard = Guard::new(args.protect, place.clone(), ssh)?;
+        plans.push(missing::work_out(
+            profile.clone(),
+            seed,
+            &guard,
+            &args.attach,
+        )?);
+    }
+    let answers = named.as_ref().map(|named| &named.answers);
+    let parts = places.iter().zip(&plans);
+    let parts: Vec<_> = parts
+        .map(|(place, plans)| Part {
+            place,
+            plans,
+            needs: answers.map_or_else(|| Needs::of(plans), |_| Needs::ANY),
+        })
+        .collect();
+    show(&parts, answers, options, global)
 }
 
-/// Prints what a run of these plans would do, of which one at a time is in force.
+/// Prints what a run would do on these.
 pub(super) fn show(
-    plans: &[Plan],
+    parts: &[Part<'_>],
     answers: Option<&Answers>,
-    needs: &Needs,
-    device: &str,
     options: Options,
     global: &Global,
 ) -> Outcome {
-    let answer = answer(plans, answers, needs, device, options, global)?;
+    let each = parts.iter();
+    let each = each.map(|part| answer(part, answers, options));
+    let each = each.collect::<Result<Vec<_>, _>>()?;
     if global.json {
-        print_json(&answer)?;
+        match &each[..] {
+            [only] => print_json(only)?,
+            _ => print_json(&Several {
+                schema: "injector.plans/v1",
+                plans: each,
+            })?,
+        }
         return Ok(0);
     }
-    print(&text(&answer))
+    let each: Vec<_> = each.iter().map(text).collect();
+    print(&each.join("\n"))
 }
 
 /// Says what a run is about to do.
 pub(super) fn say(
-    plans: &[Plan],
+    part: &Part<'_>,
     answers: Option<&Answers>,
-    needs: &Needs,
-    device: &str,
     options: Options,
     global: &Global,
 ) -> Result<(), Failure> {
-    let answer = answer(plans, answers, needs, device, options, global)?;
+    let answer = answer(part, answers, options)?;
     global.say(text(&answer));
     Ok(())
 }
 
 /// Works out what a run would do, having looked at the device only.
-fn answer(
-    plans: &[Plan],
-    answers: Option<&Answers>,
-    needs: &Needs,
-    device: &str,
-    options: Options,
-    global: &Global,
-) -> Result<Answer, Failure> {
-    let netns = global.netns();
-    let target = netns.run(|| Target::find(&Netlink::open()?, &netns, device))?;
+fn answer(part: &Part<'_>, answers: Option<&Answers>, options: Options) -> Result<Answer, Failure> {
+    let Part {
+        place: Place { netns, device },
+        plans,
+        needs,
+    } = part;
+    let target = netns.run(|| Target::find(&Netlink::open()?, netns, device))?;
     Ok(Answer {
         schema: "injector.plan/v1",
         profile: plans[0].profile.clone(),
         seed: plans[0].seed,
-        device: device.to_owned(),
+        device: device.clone(),
         ifindex: target.link.index,
         protected: plans[0].protection.names(),
         left_out: plans[0].left_out.clone(),
         names: answers.cloned(),
-        steps: steps(plans, needs, &target, &netns, options),
+        steps: steps(plans, needs, &target, netns, options),
         rules: plans.iter().flat_map(describe).collect(),
     })
 }

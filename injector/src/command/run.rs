@@ -2,13 +2,17 @@
 
 mod child;
 mod confirm;
+mod ending;
 mod ends;
+mod entering;
 mod event;
 mod judge;
 mod output;
 mod phases;
 mod play;
+mod player;
 mod prepare;
+mod say;
 mod service;
 mod signals;
 mod stage;
@@ -19,7 +23,8 @@ mod watch;
 pub(super) use self::{
     child::status_code,
     ends::Ends,
-    play::{Influences, Player, Wish},
+    entering::enter,
+    play::{Influences, Play, Wish},
     prepare::{Chosen, Prepared},
     signals::Signals,
     stage::{Entry, Stage},
@@ -31,22 +36,16 @@ use std::{sync::Once, time::Duration};
 use tokio::runtime::Runtime;
 
 use self::{
-    confirm::Confirm,
-    event::Event,
-    output::Outputs,
-    play::{Ending, Lost, Remains},
-    signals::Told,
-    watch::Watch,
+    confirm::Confirm, ending::Ending, output::Outputs, play::Remains, signals::Told, watch::Watch,
 };
-use super::{Outcome, guard::Guard, plan, print_json_line};
+use super::{Outcome, guard::Guard, place::Place, plan};
 use crate::{
     cli::{Faults, Global, Run},
-    datapath::eviction,
     error::{Code, Failure},
     observe::{
         audit::{Audit, Who},
         format,
-        report::{self, Achieved},
+        report::Achieved,
         verdict::{self, Verdict},
     },
     plan::Needs,
@@ -66,34 +65,44 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         _ => None,
     };
     let ssh = Guard::ssh(faults.protect, global);
-    let guard = Guard::new(faults.protect, &faults.interface, ssh, global)?;
     let mut chosen = Chosen::new(faults, global)?;
     judge::expect(&mut chosen.profile, &args.judge)?;
     if args.watch {
         play::require_steady(&chosen.profile)?;
     }
-    let prepared = Prepared::new(chosen, faults.seed, faults, &guard)?;
-    let needs = if args.watch || prepared.named.is_some() {
-        Needs::ANY
-    } else {
-        Needs::of(&prepared.plans)
+    let places = Place::all(&faults.interfaces, &global.netns())?;
+    if places.len() > 1 && faults.wait_for_device {
+        return Err(one_waits());
+    }
+    if places.len() > 1 && args.only_command {
+        let message = "`--only-command` is for one interface, and several are named";
+        return Err(Failure::new(Code::Usage, message).hint("name the one that the command uses"));
+    }
+    let guards = places.into_iter();
+    let guards = guards.map(|place| Guard::new(faults.protect, place, ssh));
+    let guards = guards.collect::<Result<Vec<_>, _>>()?;
+    let each: Vec<_> = guards.iter().collect();
+    let prepared = Prepared::all(chosen, faults.seed, faults, &each)?;
+    let first = &prepared[0];
+    let needs = |prepared: &Prepared| match args.watch || prepared.named.is_some() {
+        true => Needs::ANY,
+        false => Needs::of(&prepared.plans),
     };
     if args.dry_run {
-        let options = prepared.options(faults);
-        let answers = prepared.answers();
-        return plan::show(
-            &prepared.plans,
-            answers,
-            &needs,
-            &faults.interface,
-            options,
-            global,
-        );
+        let parts = guards.iter().zip(&prepared);
+        let parts: Vec<_> = parts
+            .map(|(guard, prepared)| plan::Part {
+                place: guard.place(),
+                plans: &prepared.plans,
+                needs: needs(prepared),
+            })
+            .collect();
+        return plan::show(&parts, first.answers(), first.options(faults), global);
     }
     if args.confirm.is_some() {
         Confirm::require_terminal()?;
     }
-    let ends = prepared.total().is_some() || args.confirm.is_some() || !args.command.is_empty();
+    let ends = first.total().is_some() || args.confirm.is_some() || !args.command.is_empty();
     open_audit(faults, Who::this_process())?;
     let outputs = Outputs::create(&args.judge)?;
     let telemetry =
@@ -103,16 +112,26 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         watch,
         wishes: None,
     };
-    let stage = Stage::new(faults, global, guard, needs, ends)?;
-    let played = play_on(&stage, prepared, telemetry, args, &mut influences, &runtime)?;
+    let stages = guards.into_iter().zip(&prepared);
+    let stages =
+        stages.map(|(guard, prepared)| Stage::new(faults, global, guard, needs(prepared), ends));
+    let stages = stages.collect::<Result<Vec<_>, _>>()?;
+    let played = play_on(
+        &stages,
+        prepared,
+        telemetry,
+        args,
+        &mut influences,
+        &runtime,
+    )?;
     let Played {
         mut ending,
         elapsed,
         remains,
     } = played;
-    let verdicts = verdict::judge(&remains.prepared.expect, &remains.achieved);
+    let verdicts = verdict::judge(&remains.prepared[0].expect, &remains.achieved);
     runtime.block_on(ends::end_command(influences.ends.command, &mut ending))?;
-    report_end(
+    say::ended(
         ending.reason(),
         elapsed,
         &remains.achieved,
@@ -126,7 +145,13 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         reason: ending.reason(),
         verdicts: &verdicts,
     })?;
-    finish(&ending, &verdicts, faults)
+    finish(&ending, &verdicts)
+}
+
+/// Why faults on several interfaces do not wait.
+pub(super) fn one_waits() -> Failure {
+    let message = "`--wait-for-device` waits for one interface, and several are named";
+    Failure::new(Code::Usage, message).hint("start a run for each of them")
 }
 
 /// A run that has ended.
@@ -137,64 +162,65 @@ struct Played {
     remains: Remains,
 }
 
-/// Plays on one device after the other, where the run is to outlive them.
+/// Plays, on one device after the other where the run is to outlive them.
 fn play_on(
-    stage: &Stage<'_>,
-    mut prepared: Prepared,
+    stages: &[Stage<'_>],
+    mut prepared: Vec<Prepared>,
     mut telemetry: Telemetry,
     args: &Run,
     influences: &mut Influences,
     runtime: &Runtime,
 ) -> Result<Played, Failure> {
-    let Stage { global, faults, .. } = *stage;
+    let Stage { global, faults, .. } = stages[0];
+    let started = || stages[0].started();
     let mut former: Option<Achieved> = None;
-    let mut record = None;
+    let mut records = Vec::new();
     let mut is_first = true;
     loop {
         let audit = open_audit(faults, Who::this_process())?;
-        let waits = |_: &Prepared| say_waiting(former.as_ref(), faults, global);
-        let entrance = match stage.enter(prepared, &mut influences.ends, runtime, waits)? {
-            Entry::InForce(entrance) => *entrance,
+        let waits = |_: &Prepared| say::waiting(stages[0].place(), former.as_ref(), global);
+        let ready = match enter(stages, prepared, &mut influences.ends, runtime, waits)? {
+            Entry::Ready(ready) => ready,
             Entry::Ended(ending, prepared) => {
                 service::stopping(ending.reason());
                 return Ok(Played {
                     ending,
-                    elapsed: stage.started().elapsed(),
+                    elapsed: started().elapsed(),
                     remains: Remains {
                         achieved: former.unwrap_or_default(),
-                        record,
-                        prepared: *prepared,
+                        records,
+                        prepared,
                         telemetry,
                     },
                 });
             }
         };
-        let mut player = Player::begin(entrance, stage, audit, telemetry)?;
-        announce(&player, args, stage.ends, global)?;
-        service::ready(&faults.interface, player.profile());
+        let mut play = Play::begin(ready, stages, audit, telemetry)?;
+        say::started(&play, stages[0].ends, global)?;
+        service::ready(&play.name(), play.profile());
         let played = runtime.block_on(async {
             if std::mem::take(&mut is_first) {
-                let entry = player.session().command_entry();
+                let entry = play.session().command_entry();
                 influences.ends.command =
                     child::spawn(&args.command, &global.netns(), entry.as_deref())?;
-                influences.ends.confirm = ask(args)?;
+                influences.ends.confirm = ask(args, &play.name())?;
             }
-            player.play(influences).await
+            play.play(influences).await
         });
         let ending = match played {
             Ok(ending) => ending,
             Err(failure) => {
-                player.stop(&failure.message, |_| false)?;
+                play.stop(&failure.message, |_| false)?;
                 return Err(failure);
             }
         };
-        let elapsed = stage.started().elapsed();
+        let elapsed = started().elapsed();
         let reason = ending.reason();
         let goes_on = ending.is_absence() && faults.wait_for_device;
         if !goes_on {
             service::stopping(reason);
         }
-        let remains = stop(player, reason, &influences.ends.signals, global)?;
+        let remains = stop(play, reason, &influences.ends.signals, global)?;
         if !goes_on {
             return Ok(Played {
                 ending,
@@ -203,45 +229,8 @@ fn play_on(
             });
         }
         (prepared, telemetry) = (remains.prepared, remains.telemetry);
-        (former, record) = (Some(remains.achieved), remains.record);
+        (former, records) = (Some(remains.achieved), remains.records);
     }
-}
-
-/// Says that there is no device, and what was achieved on the one before.
-fn say_waiting(former: Option<&Achieved>, faults: &Faults, global: &Global) -> Result<(), Failure> {
-    let device = &faults.interface;
-    service::waiting(device);
-    if global.json {
-        return print_json_line(&Event::Waiting {
-            schema: "injector.run/v1",
-            device,
-            former,
-        });
-    }
-    global.say(format_args!("{device}: waiting for the device"));
-    if let Some(former) = former
-        && !global.quiet
-    {
-        eprint!("until now:\n{}", report::text(former));
-    }
-    Ok(())
-}
-
-/// Why faults that lost something could not go on.
-fn conflict(lost: &Lost, device: &str) -> Failure {
-    let (message, hint) = match lost {
-        Lost::Device => (
-            format!("interface `{device}` is gone"),
-            "it was deleted or moved to another namespace while faults were on".to_owned(),
-        ),
-        Lost::Parts(parts) => (
-            format!("`{device}`: evicted: {}", eviction::list(parts)),
-            format!(
-                "see who is there with `bpftool net show dev {device}`; without `--strict` a run goes on"
-            ),
-        ),
-    };
-    Failure::new(Code::Conflict, message).hint(hint)
 }
 
 /// Opens what notes the start, the changes and the end.
@@ -255,66 +244,14 @@ pub(super) fn open_audit(faults: &Faults, who: Who) -> Result<Audit, Failure> {
     })
 }
 
-fn announce(player: &Player<'_>, args: &Run, ends: bool, global: &Global) -> Result<(), Failure> {
-    let session = player.session();
-    let Some(record) = session.record() else {
-        return Ok(());
-    };
-    let device = &args.faults.interface;
-    if global.json {
-        return print_json_line(&Event::Started {
-            schema: "injector.run/v1",
-            profile: &record.profile,
-            seed: record.seed,
-            device,
-            ifindex: session.ifindex(),
-            attached: session.attached(),
-            protected: &record.protected,
-            metrics: player.metrics(),
-            left_out: &record.left_out,
-            notes: &record.notes,
-        });
-    }
-    let hooks: Vec<_> = session
-        .attached()
-        .iter()
-        .map(|a| format!("{} by {}", a.hook, a.via))
-        .collect();
-    global.say(format_args!(
-        "{}: faults on: profile {}, seed {}, {}{}{}\n{device}: protected: {}",
-        device,
-        record.profile,
-        record.seed,
-        hooks.join(", "),
-        if args.only_command {
-            ", of the command's packets alone"
-        } else {
-            ""
-        },
-        if ends { "" } else { "; Ctrl-C ends them" },
-        report::protected(&record.protected),
-    ));
-    if let Some(address) = player.metrics() {
-        global.say(format_args!("{device}: metrics: http://{address}/metrics"));
-    }
-    if let Some(line) = report::left_out(&record.left_out) {
-        global.say(format_args!("{device}: {line}"));
-    }
-    for note in &record.notes {
-        global.say(format_args!("{device}: note: {note}"));
-    }
-    Ok(())
-}
-
 /// Asks whether the faults may stay, where that is wanted.
-fn ask(args: &Run) -> Result<Option<Confirm>, Failure> {
+fn ask(args: &Run, name: &str) -> Result<Option<Confirm>, Failure> {
     let Some(time) = args.confirm else {
         return Ok(None);
     };
     let confirm = Confirm::begin(time)?;
     eprintln!(
-        "{}: press Enter within {} and the faults stay; else they end",
-        args.faults.interface,
+        "{name}: press Enter within {} and the faults stay; else they end",
         humantime::format_duration(time)
     );
     Ok(Some(confirm))
@@ -322,7 +259,7 @@ fn ask(args: &Run) -> Result<Option<Confirm>, Failure> {
 
 /// Ends the faults. A second Ctrl-C gives up the packets that are still held.
 fn stop(
-    player: Player<'_>,
+    play: Play<'_>,
     reason: &str,
     signals: &Signals,
     global: &Global,
@@ -330,7 +267,7 @@ fn stop(
     let said = Once::new();
     let before = signals.count();
     let quiet = global.quiet || global.json;
-    player.stop(reason, |held| {
+    play.stop(reason, |held| {
         if !quiet && held > 0 {
             said.call_once(|| {
                 eprintln!(
@@ -343,41 +280,10 @@ fn stop(
     })
 }
 
-fn report_end(
-    reason: &'static str,
-    elapsed: Duration,
-    achieved: &Achieved,
-    histograms: bool,
-    verdicts: &[Verdict],
-    global: &Global,
-) -> Result<(), Failure> {
-    let elapsed_ms = elapsed.as_millis() as u64;
-    if global.json {
-        return print_json_line(&Event::Ended {
-            reason,
-            elapsed_ms,
-            achieved,
-            expectations: verdicts,
-        });
-    }
-    let elapsed = format::duration(elapsed_ms * 1_000_000);
-    global.say(format_args!("ended after {elapsed}: {reason}"));
-    if !global.quiet {
-        eprint!("{}", report::text(achieved));
-        if !verdicts.is_empty() {
-            eprint!("{}", verdict::text(verdicts));
-        }
-    }
-    if histograms {
-        eprint!("{}", report::histograms(achieved));
-    }
-    Ok(())
-}
-
 /// The exit status. A command that has failed by itself says more than an expectation.
-fn finish(ending: &Ending, verdicts: &[Verdict], faults: &Faults) -> Outcome {
+fn finish(ending: &Ending, verdicts: &[Verdict]) -> Outcome {
     if let Some(lost) = &ending.lost {
-        return Err(conflict(lost, &faults.interface));
+        return Err(lost.conflict());
     }
     let status = match ending.command_status {
         Some(status) => status,

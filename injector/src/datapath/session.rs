@@ -37,9 +37,9 @@ mod totals;
 
 pub use absence::{Absence, is_there};
 use assembly::Assembly;
-pub use confinement::Ahead;
-pub use swap::Prepared;
+pub use confinement::{Ahead, confine};
 use swap::Swapped;
+pub use swap::{Prepared, wait_for_programs};
 use totals::Past;
 pub use totals::Totals;
 
@@ -50,8 +50,6 @@ pub struct Options {
     pub attach: AttachPolicy,
     /// XDP.
     pub xdp: XdpPolicy,
-    /// How far on their course the rules are that begin, whose values change over time.
-    pub elapsed: Duration,
     /// How long the faults outlive their process.
     pub lapse: Lapse,
     /// Whether nobody watches the run, and others may swap its rules.
@@ -67,8 +65,8 @@ impl Options {
     }
 }
 
-/// Faults in force on one device. Dropping it undoes everything without waiting for held packets;
-/// [`Session::stop`] waits.
+/// Faults on one device. Dropping it undoes everything without waiting for
+/// held packets; [`Session::stop`] waits.
 pub struct Session {
     /// As the user named it.
     netns: Netns,
@@ -121,6 +119,19 @@ impl Session {
         needs: Needs,
         options: Options,
     ) -> Result<Self> {
+        let mut session = Self::make_ready(netns, device, plan, needs, options)?;
+        session.begin(Duration::ZERO, None)?;
+        Ok(session)
+    }
+
+    /// Does all of [`start`](Self::start) but the last: [`begin`](Self::begin) puts the faults into force.
+    pub fn make_ready(
+        netns: &Netns,
+        device: &str,
+        plan: &Plan,
+        needs: Needs,
+        options: Options,
+    ) -> Result<Self> {
         capability::require(&capability::RUN)?;
         let id = netns.id()?;
         // Here, because only the first namespace shows the setting that it depends on.
@@ -153,6 +164,15 @@ impl Session {
                 }
             }
         })
+    }
+
+    /// Puts the faults into force: at once, for all packets. `elapsed` is how far on their course the rules are whose
+    /// values change over time; in `left` the programs end the faults, whatever becomes of this process, unless
+    /// nobody knows when they end.
+    pub fn begin(&mut self, elapsed: Duration, left: Option<Duration>) -> Result<()> {
+        self.control.renew(self.lapse)?;
+        self.control.begin(self.generation, elapsed)?;
+        self.control.end_in(left)
     }
 
     /// Where the programs are attached.
@@ -286,6 +306,11 @@ impl Session {
                 None => Ok(None),
             },
         }
+    }
+
+    /// Ends the faults at once; packets keep following those that are held.
+    pub fn end(&mut self) -> Result<()> {
+        self.control.drain()
     }
 
     /// Ends the faults at once, waits until the packets that are held have left (`patience` is

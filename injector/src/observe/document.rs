@@ -24,10 +24,10 @@ pub struct Document<'a> {
     pub sha256: Option<&'a str>,
     /// The seed.
     pub seed: u64,
-    /// The device.
-    pub device: &'a str,
+    /// The device; several with commas between them.
+    pub device: String,
     /// Where the programs were attached.
-    pub attached: &'a [Attached],
+    pub attached: Vec<Attached>,
     /// What no rule touched.
     pub protected: &'a [String],
     /// The version of injector.
@@ -101,9 +101,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    fn of(at: Duration, totals: &Totals) -> Self {
+    fn of<'a>(at: Duration, totals: impl IntoIterator<Item = &'a Totals>) -> Self {
         let mut sum = RuleCounters::default();
-        for counters in totals.rules.values() {
+        for counters in totals.into_iter().flat_map(|totals| totals.rules.values()) {
             sum += *counters;
         }
         Self {
@@ -138,7 +138,7 @@ impl Course {
 
     /// Keeps the counters. When there are too many, every second one is forgotten, and from then on only
     /// as many kept; the last one always is.
-    pub fn sample(&mut self, at: Duration, totals: &Totals) {
+    pub fn sample<'a>(&mut self, at: Duration, totals: impl IntoIterator<Item = &'a Totals>) {
         if self.passing {
             self.samples.pop();
         }
@@ -172,7 +172,7 @@ mod tests {
     fn a_long_run_is_sampled_more_seldom_and_evenly() {
         let mut course = Course::default();
         for second in 0..10_000 {
-            course.sample(Duration::from_secs(second), &Totals::default());
+            course.sample(Duration::from_secs(second), [&Totals::default()]);
             assert!(course.samples.len() <= Course::SAMPLES_MAX + 1);
         }
         let at: Vec<_> = course.samples.iter().map(|sample| sample.at_ms).collect();

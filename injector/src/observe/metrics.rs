@@ -1,6 +1,7 @@
 //! The counters of a run, as Prometheus reads them.
 
 mod delays;
+mod profiles;
 pub mod serve;
 pub mod textfile;
 
@@ -22,9 +23,11 @@ use crate::{
     plan::Hook,
 };
 
-/// What a run shows of itself.
-#[derive(Clone, Copy, Debug)]
+/// What a run shows of itself on one interface.
+#[derive(Clone, Debug)]
 pub struct Status<'a> {
+    /// The interface, or what the run calls it.
+    pub device: String,
     /// What is in force, and where.
     pub record: &'a Record,
     /// The hash of the profile's text.
@@ -33,6 +36,14 @@ pub struct Status<'a> {
     pub step: usize,
     /// What was counted since the run began.
     pub totals: &'a Totals,
+}
+
+impl Status<'_> {
+    fn of(&self) -> Of {
+        Of {
+            dev: self.device.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,60 +82,58 @@ struct Place {
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The metrics in OpenMetrics' text format. They are made anew each time, of counters that the kernel keeps.
-pub fn encode(status: &Status<'_>, now: SystemTime) -> String {
+pub fn encode(all: &[Status<'_>], now: SystemTime) -> String {
     let mut registry = Registry::with_prefix("injector");
-    about_the_run(&mut registry, status, now);
-    about_rules(&mut registry, status);
-    about_the_path(&mut registry, status);
+    about_the_run(&mut registry, all, now);
+    about_rules(&mut registry, all);
+    about_the_path(&mut registry, all);
     let mut out = String::new();
     // A string takes everything.
     let _ = text::encode(&mut out, &registry);
     out
 }
 
-fn about_the_run(registry: &mut Registry, status: &Status<'_>, now: SystemTime) {
-    let Status { record, sha256, .. } = *status;
-    let device = || Of {
-        dev: record.device.clone(),
-    };
+fn about_the_run(registry: &mut Registry, all: &[Status<'_>], now: SystemTime) {
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "Version of injector", build);
-    let profile = Info::new([
-        ("dev", record.device.clone()),
-        ("name", record.profile.clone()),
-        ("hash", sha256.unwrap_or_default().to_owned()),
-        ("seed", record.seed.to_string()),
-    ]);
-    let help = "Profile in force, and the SHA-256 of its text, empty where it is from flags";
-    registry.register("profile", help, profile);
+    registry.register_collector(Box::new(profiles::Profiles::of(all)));
     let step = Family::<Of, Gauge>::default();
-    step.get_or_create(&device()).set(status.step as i64);
-    let help = "Phase in force, counting from 1; 0 where the profile has no phases";
-    registry.register("profile_step", help, step);
     let heartbeat = Family::<Of, Seconds>::default();
+    let attached = Family::<Place, Gauge>::default();
     let since = now.duration_since(SystemTime::UNIX_EPOCH);
     let seconds = since.unwrap_or_default().as_secs_f64();
-    heartbeat.get_or_create(&device()).set(seconds);
+    for status in all {
+        step.get_or_create(&status.of()).set(status.step as i64);
+        heartbeat.get_or_create(&status.of()).set(seconds);
+        for (place, is_there) in places(status) {
+            attached.get_or_create(&place).set(is_there.into());
+        }
+    }
+    let help = "Phase in force, counting from 1; 0 where the profile has no phases";
+    registry.register("profile_step", help, step);
     let help = "When the run was last seen to be alive";
     registry.register_with_unit("heartbeat_timestamp", help, Unit::Seconds, heartbeat);
-    let attached = Family::<Place, Gauge>::default();
-    for place in &record.attached {
+    let help = "1 where a program is attached, 0 where others have taken it away";
+    registry.register("attached", help, attached);
+}
+
+/// Where programs were attached, and whether they still are.
+fn places(status: &Status<'_>) -> impl Iterator<Item = (Place, bool)> {
+    status.record.attached.iter().map(|place| {
         let (part, mode) = match (place.via, place.hook) {
             (Via::Tcx, hook) => (part(hook), "tcx"),
             (Via::Clsact, hook) => (part(hook), "clsact"),
             (Via::XdpNative, _) => (Part::Xdp, "xdp_native"),
             (Via::XdpGeneric, _) => (Part::Xdp, "xdp_generic"),
         };
-        let is_there = !record.evicted.contains(&part);
+        let is_there = !status.record.evicted.contains(&part);
         let place = Place {
-            dev: record.device.clone(),
+            dev: status.device.clone(),
             hook: place.hook.as_str(),
             mode,
         };
-        attached.get_or_create(&place).set(is_there.into());
-    }
-    let help = "1 where a program is attached, 0 where others have taken it away";
-    registry.register("attached", help, attached);
+        (place, is_there)
+    })
 }
 
 fn part(hook: Hook) -> Part {
@@ -134,15 +143,10 @@ fn part(hook: Hook) -> Part {
     }
 }
 
-fn about_rules(registry: &mut Registry, status: &Status<'_>) {
+fn about_rules(registry: &mut Registry, all: &[Status<'_>]) {
     let packets = Family::<Fate, Counter>::default();
     let bytes = Family::<OfRule, Counter>::default();
-    for ((rule, hook), counters) in &status.totals.rules {
-        let of = OfRule {
-            rule: rule.clone(),
-            dev: status.record.device.clone(),
-            dir: hook.as_str(),
-        };
+    for (of, counters) in all.iter().flat_map(rules) {
         for (verdict, count) in fates(counters) {
             let OfRule { rule, dev, dir } = of.clone();
             let fate = Fate {
@@ -160,7 +164,18 @@ fn about_rules(registry: &mut Registry, status: &Status<'_>) {
     registry.register("packets", help, packets);
     let help = "Bytes of the packets that a rule matched, link-layer headers included";
     registry.register("bytes", help, bytes);
-    registry.register_collector(Box::new(delays::Delays::of(status)));
+    registry.register_collector(Box::new(delays::Delays::of(all)));
+}
+
+/// What the rules on an interface have counted.
+fn rules<'a>(status: &'a Status<'_>) -> impl Iterator<Item = (OfRule, &'a RuleCounters)> {
+    let of = |(rule, hook): &(String, Hook)| OfRule {
+        rule: rule.clone(),
+        dev: status.device.clone(),
+        dir: hook.as_str(),
+    };
+    let rules = status.totals.rules.iter();
+    rules.map(move |(rule, counters)| (of(rule), counters))
 }
 
 fn fates(counters: &RuleCounters) -> [(&'static str, u64); 8] {
@@ -176,11 +191,34 @@ fn fates(counters: &RuleCounters) -> [(&'static str, u64); 8] {
     ]
 }
 
-fn about_the_path(registry: &mut Registry, status: &Status<'_>) {
-    let totals = status.totals;
-    let sum = |of: fn(&RuleCounters) -> u64| totals.rules.values().map(of).sum();
+fn about_the_path(registry: &mut Registry, all: &[Status<'_>]) {
     let path = Family::<Outside, Counter>::default();
-    for (verdict, count) in [
+    let drops = Family::<Of, Counter>::default();
+    let in_flight = Family::<Of, Gauge>::default();
+    for status in all {
+        for (verdict, count) in outside(status.totals) {
+            let dev = status.device.clone();
+            path.get_or_create(&Outside { dev, verdict }).inc_by(count);
+        }
+        if let Some(count) = status.totals.qdisc_drops {
+            drops.get_or_create(&status.of()).inc_by(count);
+        }
+        let held = status.totals.in_flight as i64;
+        in_flight.get_or_create(&status.of()).set(held);
+    }
+    let help = "Packets outside the rules, by what became of them";
+    registry.register("path_packets", help, path);
+    if all.iter().any(|status| status.totals.qdisc_drops.is_some()) {
+        let help = "Packets that the private pair's fq dropped, where the kernel has fq";
+        registry.register("qdisc_drops", help, drops);
+    }
+    let help = "Wire packets on their way: held, to be delivered later";
+    registry.register("in_flight_packets", help, in_flight);
+}
+
+fn outside(totals: &Totals) -> [(&'static str, u64); 8] {
+    let sum = |of: fn(&RuleCounters) -> u64| totals.rules.values().map(of).sum();
+    [
         ("unmatched", totals.path.unmatched),
         ("protected", totals.path.protected),
         ("unparseable", totals.path.unparseable),
@@ -189,25 +227,7 @@ fn about_the_path(registry: &mut Registry, status: &Status<'_>) {
         ("unowned", totals.path.unowned),
         ("failed_open", sum(|rule| rule.failed_open)),
         ("lost", sum(|rule| rule.lost)),
-    ] {
-        let dev = status.record.device.clone();
-        path.get_or_create(&Outside { dev, verdict }).inc_by(count);
-    }
-    let help = "Packets outside the rules, by what became of them";
-    registry.register("path_packets", help, path);
-    if let Some(drops) = totals.qdisc_drops {
-        let dev = status.record.device.clone();
-        let family = Family::<Of, Counter>::default();
-        family.get_or_create(&Of { dev }).inc_by(drops);
-        let help = "Packets that the private pair's fq dropped, where the kernel has fq";
-        registry.register("qdisc_drops", help, family);
-    }
-    let in_flight = Family::<Of, Gauge>::default();
-    let dev = status.record.device.clone();
-    let held = totals.in_flight as i64;
-    in_flight.get_or_create(&Of { dev }).set(held);
-    let help = "Wire packets on their way: held, to be delivered later";
-    registry.register("in_flight_packets", help, in_flight);
+    ]
 }
 
 /// The same in the older text format of Prometheus, in which a metric is called as its samples are

@@ -1,6 +1,6 @@
 //! What the rules asked for, and what they achieved.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::AddAssign};
 
 use injector_common::abi::RuleCounters;
 use serde::Serialize;
@@ -55,6 +55,9 @@ pub struct Path {
 /// The achievement of one rule, in wire packets.
 #[derive(Clone, Debug, Serialize)]
 pub struct AchievedRule {
+    /// The interface, where the rules of several are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The phase, where the rules of several are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
@@ -117,6 +120,23 @@ impl Achieved {
         achieved
     }
 
+    /// Of interfaces together: the rules of each, and the sums of what is outside them.
+    pub fn together(mut each: Vec<(String, Self)>) -> Self {
+        if let [(_, only)] = &mut each[..] {
+            return std::mem::take(only);
+        }
+        let mut all = Self::default();
+        for (at, achieved) in each {
+            let rules = achieved.rules.into_iter();
+            all.rules.extend(rules.map(|rule| AchievedRule {
+                at: Some(at.clone()),
+                ..rule
+            }));
+            all.path += achieved.path;
+        }
+        all
+    }
+
     /// Puts what was asked beside what was counted.
     pub fn new(rules: &[RecordedRule], snapshot: &Snapshot) -> Self {
         let rules = rules
@@ -141,9 +161,26 @@ impl Achieved {
     }
 }
 
+impl AddAssign for Path {
+    fn add_assign(&mut self, other: Self) {
+        self.unmatched += other.unmatched;
+        self.protected += other.protected;
+        self.unparseable += other.unparseable;
+        self.lapsed += other.lapsed;
+        self.failed_open += other.failed_open;
+        self.unstamped += other.unstamped;
+        self.unowned += other.unowned;
+        self.in_flight += other.in_flight;
+        self.lost += other.lost;
+        let drops = self.qdisc_drops.into_iter().chain(other.qdisc_drops);
+        self.qdisc_drops = drops.reduce(|one, more| one + more);
+    }
+}
+
 impl AchievedRule {
     fn new(rule: &RecordedRule, counters: &RuleCounters) -> Self {
         let mut achieved = Self {
+            at: None,
             phase: None,
             rule: rule.name.clone(),
             direction: rule.hook,
@@ -250,14 +287,16 @@ pub fn text(achieved: &Achieved) -> String {
         .iter()
         .filter(|(_, asks, _)| achieved.rules.iter().any(asks))
         .collect();
+    let has_places = achieved.rules.iter().any(|rule| rule.at.is_some());
     let has_phases = achieved.rules.iter().any(|rule| rule.phase.is_some());
     let names: Vec<_> = used.iter().map(|(name, ..)| name.to_uppercase()).collect();
-    let header: Vec<_> = (has_phases.then_some("PHASE").into_iter())
+    let header: Vec<_> = (has_places.then_some("AT").into_iter())
+        .chain(has_phases.then_some("PHASE"))
         .chain(["RULE", "DIRECTION", "MATCHED"])
         .chain(names.iter().map(String::as_str))
         .collect();
     let rows = achieved.rules.iter().map(|rule| {
-        let mut row: Vec<_> = rule.phase.iter().cloned().collect();
+        let mut row: Vec<_> = rule.at.iter().chain(&rule.phase).cloned().collect();
         row.extend([
             rule.rule.clone(),
             rule.direction.to_string(),
@@ -301,7 +340,9 @@ pub fn histograms_of(rule: &AchievedRule) -> String {
     for (what, histogram, value) in KINDS {
         let histogram = histogram(rule);
         if !histogram.is_empty() {
-            let title = format!("{} {}: {what}", rule.rule, rule.direction);
+            let at = rule.at.iter().map(|at| format!("{at}: "));
+            let at: String = at.collect();
+            let title = format!("{at}{} {}: {what}", rule.rule, rule.direction);
             text += &histogram.text(&title, value);
         }
     }

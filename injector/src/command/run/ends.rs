@@ -11,7 +11,8 @@ use tokio::process::Child;
 use super::{
     child,
     confirm::Confirm,
-    play::{Ending, until},
+    ending::Ending,
+    play::until,
     signals::{Signals, Told},
 };
 use crate::error::Failure;
@@ -33,6 +34,14 @@ impl Ends {
             confirm: None,
             command: None,
         }
+    }
+
+    /// How the run has been told to end already.
+    pub(super) async fn past(&mut self) -> Result<Option<Ending>, Failure> {
+        self.next(Some(Instant::now())).await.map(|ending| {
+            // Nobody sets a time before it has begun.
+            ending.filter(|ending| ending.told.is_some())
+        })
     }
 
     /// Waits for the first of them, or until `time`; `None` where somebody says that the faults may stay.

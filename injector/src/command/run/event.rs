@@ -25,7 +25,7 @@ pub(super) enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         former: Option<&'a Achieved>,
     },
-    /// The faults are in force.
+    /// The faults are in force: everywhere, where there are several interfaces, each of which has a line.
     Started {
         schema: &'static str,
         profile: &'a str,
@@ -81,7 +81,13 @@ pub(super) enum Event<'a> {
         error: String,
     },
     /// Others have taken parts of the run away.
-    Evicted { elapsed_ms: u64, parts: &'a [Part] },
+    Evicted {
+        elapsed_ms: u64,
+        /// Where, in a run on several interfaces.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        parts: &'a [Part],
+    },
     /// Everything is undone.
     Ended {
         reason: &'static str,

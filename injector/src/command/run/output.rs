@@ -120,7 +120,7 @@ fn suite(results: &Results<'_>) -> Suite {
             .then(|| format!("achieved: {}", verdict::shown(verdict.achieved))),
     };
     Suite {
-        name: results.remains.prepared.first().profile.clone(),
+        name: results.remains.prepared[0].first().profile.clone(),
         time: results.elapsed,
         cases: results.verdicts.iter().map(case).collect(),
     }
@@ -129,17 +129,25 @@ fn suite(results: &Results<'_>) -> Suite {
 /// All that is known, where it was to be kept.
 fn document<'a>(results: &Results<'a>) -> Option<Document<'a>> {
     let remains = results.remains;
-    let record = remains.record.as_ref()?;
+    let records = &remains.records;
+    let record = records.first()?;
+    let devices: Vec<_> = records.iter().map(|record| &*record.device).collect();
+    let mut attached = Vec::new();
+    for place in records.iter().flat_map(|record| &record.attached) {
+        if !attached.contains(place) {
+            attached.push(*place);
+        }
+    }
     let kernel = utsname::uname().ok()?;
     let words = [kernel.sysname(), kernel.release(), kernel.machine()];
     let started = UNIX_EPOCH + Duration::from_secs(record.started);
     Some(Document {
         schema: document::SCHEMA,
         profile: &record.profile,
-        sha256: remains.prepared.sha256.as_deref(),
+        sha256: remains.prepared[0].sha256.as_deref(),
         seed: record.seed,
-        device: &record.device,
-        attached: &record.attached,
+        device: devices.join(", "),
+        attached,
         protected: &record.protected,
         version: env!("CARGO_PKG_VERSION"),
         kernel: words.map(OsStr::to_string_lossy).join(" "),

@@ -64,6 +64,12 @@ pub(super) fn not_watched(profile: &Profile) -> Failure {
         .hint("leave `--watch` away, or write `rules` in place of `phases`")
 }
 
+/// A phase that packets meet, and that has not been taken up yet.
+pub(super) struct Flip {
+    prepared: Prepared,
+    at: Instant,
+}
+
 /// Where a run is on its schedule.
 pub(super) struct Phases {
     plans: Vec<Plan>,
@@ -117,8 +123,8 @@ impl Phases {
         self.started = earlier(self.started, missed);
     }
 
-    /// Does what is due: prepares the next phase, or puts it into force. Returns how late that was.
-    pub(super) fn proceed(&mut self, session: &mut Session) -> Result<Option<Duration>, Failure> {
+    /// Does what is due: prepares the next phase, or lets packets meet it.
+    pub(super) fn proceed(&mut self, session: &mut Session) -> Result<Option<Flip>, Failure> {
         let started = self.started;
         let Some(prepared) = self.prepared.take() else {
             self.next = self.schedule.next(&self.turn, started.elapsed());
@@ -133,12 +139,23 @@ impl Phases {
             return Ok(None);
         };
         let late = started.elapsed().saturating_sub(next.from);
-        let flipped = session.flip(prepared, late)? - started;
+        let at = session.put_into_force(&prepared, late)?;
+        Ok(Some(Flip { prepared, at }))
+    }
+
+    /// Takes up the phase that packets meet, once no program runs that has met the former one. Returns how late it
+    /// was.
+    pub(super) fn turn(&mut self, flip: Flip, session: &mut Session) -> Result<Duration, Failure> {
+        session.follow(flip.prepared)?;
+        let Some(next) = self.next else {
+            return Ok(Duration::ZERO);
+        };
         self.former = Some(self.turn.phase);
         self.turn = next;
         self.next = self.schedule.next(&next, next.from);
         self.note(session)?;
-        Ok(Some(flipped.saturating_sub(next.from)))
+        let flipped = flip.at.saturating_duration_since(self.started);
+        Ok(flipped.saturating_sub(next.from))
     }
 
     /// Lets `status` know what comes next.

@@ -1,4 +1,4 @@
-//! The time between the first change and the last: renewing the lease, showing counters, waiting
+//! The time between the first change and the last: renewing the leases, showing counters, waiting
 //! for an end.
 
 use std::{
@@ -13,12 +13,13 @@ use tokio::{
 };
 
 use super::{
+    ending::{Ending, Lost},
     ends::Ends,
     event::Event,
-    phases::{self, Phases},
-    prepare::{Chosen, Prepared},
+    phases::Phases,
+    player::{Left, Player},
+    prepare::Prepared,
     service,
-    signals::Told,
     stage::{Entrance, Stage},
     suspension::{Suspension, earlier},
     telemetry::Telemetry,
@@ -26,16 +27,12 @@ use super::{
 };
 use crate::{
     cli::{self, Faults, Global},
-    command::{
-        guard::Guard,
-        names::{Change, Named},
-        print_json_line,
-    },
+    command::{place::Place, print_json_line},
     datapath::{
-        Session,
-        eviction::{self, Part},
+        Session, eviction,
+        eviction::Part,
         journal::Record,
-        session::{Ahead, Last},
+        session::{self, Ahead},
     },
     error::Failure,
     lookup::{Answer, Lookups},
@@ -45,9 +42,12 @@ use crate::{
         metrics::Status,
         report::{self, Achieved},
     },
-    profile::Profile,
     units::HostName,
 };
+
+mod changes;
+
+pub(super) use self::changes::require_steady;
 
 /// How often processes are looked at whose sockets rules ask for.
 const ATTENDING: Duration = Duration::from_millis(250);
@@ -55,18 +55,13 @@ const ATTENDING: Duration = Duration::from_millis(250);
 /// How often the counters are shown.
 const COUNTING: Duration = Duration::from_secs(1);
 
-/// Plays a run.
-pub(in crate::command) struct Player<'a> {
+/// A run, on one interface or on several at once: its faults begin, change and end on all of them together.
+pub(in crate::command) struct Play<'a> {
     global: &'a Global,
     faults: &'a Faults,
-    /// Protects from the rules that a saved profile has.
-    guard: Guard,
+    /// One at least. They play the same profile by the same clock.
+    players: Vec<Player<'a>>,
     audit: Audit,
-    session: Session,
-    /// What is in force.
-    prepared: Prepared,
-    /// Where the run is, if the profile has phases.
-    phases: Option<Phases>,
     started: Instant,
     /// When these faults came into force.
     begun: Instant,
@@ -92,100 +87,71 @@ pub(in crate::command) struct Influences {
 }
 
 /// What somebody else wants done to a run.
-pub(in crate::command) type Wish = Box<dyn FnOnce(&mut Player<'_>) + Send>;
-
-/// What faults cannot go on without.
-#[derive(Debug)]
-pub(in crate::command) enum Lost {
-    /// The interface.
-    Device,
-    /// Parts of the run, which others took away.
-    Parts(Vec<Part>),
-}
-
-/// How the run ended.
-#[derive(Debug, Default)]
-pub(in crate::command) struct Ending {
-    pub told: Option<Told>,
-    pub lost: Option<Lost>,
-    pub unconfirmed: bool,
-    pub command_status: Option<u8>,
-}
+pub(in crate::command) type Wish = Box<dyn FnOnce(&mut Play<'_>) + Send>;
 
 /// What is left of a run.
 pub(in crate::command) struct Remains {
     /// What all rules have achieved.
     pub achieved: Achieved,
-    /// What was in force at the end, and where.
-    pub record: Option<Record>,
-    /// What was played, and could be on another device.
-    pub prepared: Prepared,
+    /// What was in force at the end, and where: on each interface.
+    pub records: Vec<Record>,
+    /// What was played, and could be on other devices.
+    pub prepared: Vec<Prepared>,
     /// Has kept what happened, if that was wanted.
     pub telemetry: Telemetry,
 }
 
-impl Ending {
-    /// In a few words.
-    pub(in crate::command) fn reason(&self) -> &'static str {
-        match (&self.lost, self.told, self.command_status) {
-            (Some(Lost::Device), ..) => "interface gone",
-            (Some(Lost::Parts(_)), ..) => "evicted",
-            (_, Some(Told::Interrupted), _) => "interrupted",
-            (_, Some(Told::Terminated), _) => "terminated",
-            (_, _, Some(_)) => "command exited",
-            _ if self.unconfirmed => "not confirmed",
-            _ => "time elapsed",
-        }
-    }
-
-    /// Whether it was the device that ended.
-    pub(in crate::command) fn is_absence(&self) -> bool {
-        matches!(self.lost, Some(Lost::Device))
-    }
-}
-
-impl<'a> Player<'a> {
-    /// Of a session in which the first plan is in force. From now on the time counts.
+impl<'a> Play<'a> {
+    /// Puts the faults into force that are ready on these stages, on each its own. From now on the time counts.
     pub(in crate::command) fn begin(
-        entrance: Entrance,
-        stage: &Stage<'a>,
+        entrances: Vec<Entrance>,
+        stages: &'a [Stage<'a>],
         audit: Audit,
         telemetry: Telemetry,
     ) -> Result<Self, Failure> {
-        let Entrance {
-            session,
-            prepared,
-            guard,
-        } = entrance;
-        let Stage { global, faults, .. } = *stage;
+        let Stage { global, faults, .. } = stages[0];
+        let players = entrances.into_iter().zip(stages);
+        let players: Vec<_> = players
+            .map(|(entrance, stage)| Player::new(entrance, stage))
+            .collect();
+        let prepared = players[0].prepared();
         let total = prepared.total();
-        let mut player = Self {
+        let mut play = Self {
             global,
             faults,
-            guard,
             audit,
-            session,
-            phases: None,
-            started: stage.started(),
+            started: stages[0].started(),
             begun: Instant::now(),
-            deadline: None,
+            deadline: after(prepared.duration),
             ends: after(total),
             suspension: Suspension::begin()?,
             live: Live::new(total, global.quiet || global.json),
-            prepared,
+            players,
             telemetry,
             lookups: None,
             lost: BTreeSet::new(),
         };
-        player.session.end_in(left(player.ends))?;
-        player.follow()?;
-        player.log(Moment::Start, None);
-        Ok(player)
+        for player in &mut play.players {
+            player.begin(play.begun, left(play.ends))?;
+        }
+        play.log(Moment::Start, None);
+        Ok(play)
     }
 
-    /// The session, in which the faults are in force.
+    /// The interfaces' parts.
+    pub(in crate::command) fn players(&self) -> &[Player<'a>] {
+        &self.players
+    }
+
+    /// The session of a run on one interface.
     pub(in crate::command) fn session(&self) -> &Session {
-        &self.session
+        self.players[0].session()
+    }
+
+    /// Where that is, in a few words.
+    pub(super) fn name(&self) -> String {
+        let places: Vec<_> = self.players.iter().map(Player::place).collect();
+        Place::list(&places)
     }
 
     /// Where the metrics were to be told.
@@ -200,7 +166,8 @@ impl<'a> Player<'a> {
 
     /// The name of the profile in force.
     pub(super) fn profile(&self) -> &str {
-        self.session.record().map_or("", |record| &record.profile)
+        let record = self.session().record();
+        record.map_or("", |record| &record.profile)
     }
 
     /// Gives up what is not needed any more: not before a command has its user's privileges, and not where
@@ -209,11 +176,13 @@ impl<'a> Player<'a> {
         if influences.wishes.is_some() || self.faults.wait_for_device {
             return Ok(());
         }
-        Ok(self.session.confine(Ahead {
+        let sessions: Vec<_> = self.players.iter().map(Player::session).collect();
+        let ahead = Ahead {
             reads: influences.watch.is_some(),
             signals: influences.ends.command.is_some(),
             writes: self.telemetry.directory(),
-        })?)
+        };
+        Ok(session::confine(&sessions, ahead)?)
     }
 
     /// Returns when the faults are to end.
@@ -225,7 +194,7 @@ impl<'a> Player<'a> {
         self.confine(influences)?;
         self.look_up_names();
         self.say_phase(Duration::ZERO)?;
-        let mut renewal = interval(self.session.renewal());
+        let mut renewal = interval(self.session().renewal());
         // After a suspension one renewal is enough.
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counting = interval(COUNTING);
@@ -233,25 +202,18 @@ impl<'a> Player<'a> {
         let mut attending = interval(ATTENDING);
         attending.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let phase_due = self.phases.as_ref().and_then(Phases::due);
+            let phase_due = self.players.iter().filter_map(Player::phase_due).min();
             tokio::select! {
-                _ = renewal.tick() => {
-                    self.session.renew()?;
-                    service::alive();
-                    self.catch_up()?;
-                    if self.session.term()?.ends_in_ms == Some(0) {
-                        break;
-                    }
-                }
+                _ = renewal.tick() => if self.renew()? {
+                    break;
+                },
                 _ = counting.tick() => {
                     ending.lost = self.count()?;
                     if ending.lost.is_some() {
                         break;
                     }
                 }
-                _ = attending.tick(), if self.session.asks_for_owners() => {
-                    self.session.look_for_owners()?;
-                }
+                _ = attending.tick(), if self.asks_for_owners() => self.look_for_owners()?,
                 () = until(phase_due) => self.proceed()?,
                 saved = saved(&mut influences.watch) => {
                     saved?;
@@ -264,7 +226,7 @@ impl<'a> Player<'a> {
                         ending = end;
                         break;
                     }
-                    None => self.live.print(format_args!("{}: the faults stay", self.faults.interface)),
+                    None => self.live.print(format_args!("{}: the faults stay", self.name())),
                 },
             }
         }
@@ -273,133 +235,52 @@ impl<'a> Player<'a> {
         Ok(ending)
     }
 
-    /// Ends the faults, and undoes everything. `patience` is asked whether to wait for packets that are
-    /// held.
+    /// Ends the faults, at once everywhere, and undoes everything, the last first. `patience` is asked whether to
+    /// wait for packets that are held.
     pub(in crate::command) fn stop(
         mut self,
         reason: &str,
         patience: impl Fn(u64) -> bool + Sync,
     ) -> Result<Remains, Failure> {
         self.log(Moment::Stop, Some(reason));
-        let rules = self.session.rules().to_vec();
-        let record = self.session.record().cloned();
-        let last: Last = self.session.stop(patience)?;
-        Ok(Remains {
-            achieved: match self.phases {
-                Some(phases) => phases.achieved(&last),
-                None => Achieved::of_ended(&rules, &last.in_force),
-            },
-            record,
-            prepared: Prepared {
-                duration: left(self.deadline),
-                ..self.prepared
-            },
+        let (mut left_over, mut failures) = (Vec::new(), Vec::new());
+        for player in &mut self.players {
+            failures.extend(player.session_mut().end().err().map(Failure::from));
+        }
+        for player in self.players.into_iter().rev() {
+            match player.stop(&patience) {
+                Ok(left) => left_over.insert(0, left),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        // What could not be undone stays in the journals, for `clear`.
+        if let Some(failure) = failures.into_iter().next() {
+            return Err(failure);
+        }
+        let deadline = self.deadline;
+        let mut remains = Remains {
+            achieved: Achieved::default(),
+            records: Vec::new(),
+            prepared: Vec::new(),
             telemetry: self.telemetry,
-        })
-    }
-
-    /// Takes up what has come into force.
-    fn follow(&mut self) -> Result<(), Failure> {
-        let prepared = &self.prepared;
-        self.deadline = after(prepared.duration);
-        self.phases = prepared
-            .schedule
-            .clone()
-            .map(|schedule| Phases::new(prepared.plans.clone(), schedule, Instant::now()));
-        match &self.phases {
-            Some(phases) => phases.note(&mut self.session),
-            None => Ok(()),
-        }
-    }
-
-    /// Puts other rules into force, and has their names looked up. When this returns, no packet meets the
-    /// former ones any more.
-    pub(in crate::command) fn swap(&mut self, prepared: Prepared) -> Result<(), Failure> {
-        self.exchange(prepared)?;
-        self.look_up_names();
-        Ok(())
-    }
-
-    fn exchange(&mut self, prepared: Prepared) -> Result<(), Failure> {
-        let session = &mut self.session;
-        prepared
-            .plans
-            .iter()
-            .try_for_each(|plan| session.require_room(plan))?;
-        session.renew()?;
-        let first = session.prepare(prepared.first())?;
-        let ends = after(prepared.total());
-        session.end_in(left(ends))?;
-        session.flip(first, prepared.elapsed())?;
-        self.ends = ends;
-        self.prepared = prepared;
-        self.follow()?;
-        self.log(Moment::Swap, None);
-        Ok(())
-    }
-
-    /// Has the names of the profile in force looked up again and again.
-    fn look_up_names(&mut self) {
-        let named = self.prepared.named.as_ref();
-        self.lookups = named.map(|named| Lookups::start(named.names()));
-        self.lost.clear();
-    }
-
-    /// Takes up what names stand for now. Where that cannot be put into force, says why, and the former rules
-    /// stay.
-    fn rename(&mut self, answers: Vec<(HostName, Answer)>) -> Result<(), Failure> {
-        let Some(mut named) = self.prepared.named.clone() else {
-            return Ok(());
         };
-        let changes = named.update(answers, &mut self.lost);
-        if changes
-            .iter()
-            .any(|change| matches!(change, Change::Moved(..)))
-            && let Err(failure) = self.swap_named(named)
-        {
-            self.live.print(failure);
-            return Ok(());
+        let mut achieved = Vec::new();
+        for part in left_over {
+            let Left {
+                place,
+                achieved: one,
+                record,
+                prepared,
+            } = part;
+            achieved.push((place.to_string(), one));
+            remains.records.extend(record);
+            remains.prepared.push(Prepared {
+                duration: left(deadline),
+                ..prepared
+            });
         }
-        changes
-            .iter()
-            .try_for_each(|change| self.say_change(change))
-    }
-
-    /// Puts rules with other addresses into force: at once, or, where there are phases, from the next one on.
-    fn swap_named(&mut self, named: Named) -> Result<(), Failure> {
-        let mut prepared = self.prepared.renamed(named, self.faults, &self.guard)?;
-        self.guard.require_end(&prepared.plans)?;
-        let Some(phases) = &mut self.phases else {
-            prepared.duration = left(self.deadline);
-            return self.exchange(prepared);
-        };
-        let session = &self.session;
-        let mut plans = prepared.plans.iter();
-        plans.try_for_each(|plan| session.require_room(plan))?;
-        phases.replan(prepared.plans.clone());
-        self.prepared = prepared;
-        Ok(())
-    }
-
-    fn say_change(&mut self, change: &Change) -> Result<(), Failure> {
-        let elapsed_ms = self.elapsed_ms();
-        if self.global.json {
-            print_json_line(&match change {
-                Change::Moved(name, addresses) => Event::Renamed {
-                    elapsed_ms,
-                    name,
-                    addresses,
-                },
-                Change::Lost(name, error) => Event::Unnamed {
-                    elapsed_ms,
-                    name,
-                    error: error.to_string(),
-                },
-            })?;
-        }
-        let device = &self.faults.interface;
-        self.live.print(format_args!("{device}: {change}"));
-        Ok(())
+        remains.achieved = Achieved::together(achieved);
+        Ok(remains)
     }
 
     /// Where what happens is noted, and in whose name.
@@ -409,44 +290,76 @@ impl<'a> Player<'a> {
 
     /// Notes what happens for those who ask later.
     fn log(&mut self, moment: Moment, reason: Option<&str>) {
-        let session = &self.session;
-        let Some(record) = session.record() else {
-            return;
-        };
-        let what = What {
-            record,
-            sha256: self.prepared.sha256.as_deref(),
-            reason,
-        };
-        if let Err(error) = self.audit.write(moment, &what) {
-            self.live
-                .print(format_args!("cannot write the audit line: {error}"));
+        for player in &self.players {
+            let Some(record) = player.session().record() else {
+                continue;
+            };
+            let what = What {
+                record,
+                sha256: player.prepared().sha256.as_deref(),
+                reason,
+            };
+            if let Err(error) = self.audit.write(moment, &what) {
+                self.live
+                    .print(format_args!("cannot write the audit line: {error}"));
+            }
         }
+    }
+
+    /// Renews the leases. Returns whether the faults are over.
+    fn renew(&mut self) -> Result<bool, Failure> {
+        for player in &mut self.players {
+            player.session_mut().renew()?;
+        }
+        service::alive();
+        self.catch_up()?;
+        Ok(self.session().term()?.ends_in_ms == Some(0))
+    }
+
+    fn asks_for_owners(&self) -> bool {
+        let mut sessions = self.players.iter().map(Player::session);
+        sessions.any(Session::asks_for_owners)
+    }
+
+    fn look_for_owners(&mut self) -> Result<(), Failure> {
+        for player in &mut self.players {
+            player.session_mut().look_for_owners()?;
+        }
+        Ok(())
     }
 
     /// Shows the counters. Returns what is lost that the faults cannot go on without.
     fn count(&mut self) -> Result<Option<Lost>, Failure> {
-        let Some(achieved) = self.look()? else {
-            return Ok(Some(Lost::Device));
+        let achieved = match self.look()? {
+            Ok(achieved) => achieved,
+            Err(lost) => return Ok(Some(lost)),
         };
         if self.global.json {
             print_json_line(&Event::Counters {
                 elapsed_ms: self.elapsed_ms(),
-                phase: self.session.phase(),
+                phase: self.session().phase(),
                 achieved: &achieved,
             })?;
         }
-        let progress = self.phases.as_ref().map(Phases::progress);
+        let progress = self.players[0].phases().map(Phases::progress);
         let left_out = self
-            .session
+            .session()
             .record()
             .and_then(|record| report::left_out(&record.left_out));
         let notes: Vec<_> = progress.into_iter().chain(left_out).collect();
         self.live.show(self.begun.elapsed(), &notes, &achieved);
         self.publish()?;
-        let evicted = self.session.evicted();
-        let is_lost = self.faults.strict && !evicted.is_empty();
-        Ok(is_lost.then(|| Lost::Parts(evicted.to_vec())))
+        Ok(self.evicted())
+    }
+
+    /// What others have taken away, where that is to end the run.
+    fn evicted(&self) -> Option<Lost> {
+        let mut players = self.players.iter().filter(|_| self.faults.strict);
+        players.find_map(|player| {
+            let evicted = player.session().evicted();
+            let parts = (!evicted.is_empty()).then(|| evicted.to_vec())?;
+            Some(Lost::Parts(player.place().clone(), parts))
+        })
     }
 
     /// Tells those who watch from elsewhere.
@@ -454,56 +367,64 @@ impl<'a> Player<'a> {
         if !self.telemetry.is_wanted() {
             return Ok(());
         }
-        let totals = self.session.totals()?;
-        let Some(record) = self.session.record() else {
-            return Ok(());
-        };
-        let published = self.telemetry.publish(
-            self.started.elapsed(),
-            &Status {
-                record,
-                sha256: self.prepared.sha256.as_deref(),
-                step: self.phases.as_ref().map_or(0, Phases::step),
-                totals: &totals,
-            },
-        );
-        if let Err(error) = published {
-            let device = &self.faults.interface;
-            self.live
-                .print(format_args!("{device}: cannot write the metrics: {error}"));
+        let totals = self.players.iter().map(Player::totals);
+        let totals = totals.collect::<Result<Vec<_>, _>>()?;
+        let parts = self.players.iter().zip(&totals);
+        let status = parts.filter_map(|(player, totals)| {
+            Some(Status {
+                device: player.place().to_string(),
+                record: player.session().record()?,
+                sha256: player.prepared().sha256.as_deref(),
+                step: player.phases().map_or(0, Phases::step),
+                totals,
+            })
+        });
+        let all: Vec<_> = status.collect();
+        if let Err(error) = self.telemetry.publish(self.started.elapsed(), &all) {
+            self.live.print(format_args!(
+                "{}: cannot write the metrics: {error}",
+                self.name()
+            ));
         }
         Ok(())
     }
 
-    /// Says what others have taken away since the last time, and returns the counters; `None` when the
-    /// device is gone.
-    fn look(&mut self) -> Result<Option<Achieved>, Failure> {
-        let former = self.session.evicted().to_vec();
-        let Some(snapshot) = self.session.look()? else {
-            return Ok(None);
-        };
-        self.say_evicted(&former)?;
-        Ok(Some(Achieved::new(self.session.rules(), &snapshot)))
+    /// Says what others have taken away since the last time, and returns the counters, or the device that is gone.
+    fn look(&mut self) -> Result<Result<Achieved, Lost>, Failure> {
+        let mut achieved = Vec::new();
+        for index in 0..self.players.len() {
+            let player = &mut self.players[index];
+            let place = player.place();
+            let Some(seen) = player.look()? else {
+                return Ok(Err(Lost::Device(place.clone())));
+            };
+            if let Some(parts) = seen.evicted {
+                self.say_evicted(place, &parts)?;
+            }
+            achieved.push((place.to_string(), seen.achieved));
+        }
+        Ok(Ok(Achieved::together(achieved)))
     }
 
-    /// Says what others have taken away, where that is more than before.
-    fn say_evicted(&self, former: &[Part]) -> Result<(), Failure> {
-        let evicted = self.session.evicted();
-        if evicted.iter().all(|part| former.contains(part)) {
-            return Ok(());
-        }
+    /// Says what others have taken away.
+    fn say_evicted(&self, place: &Place, parts: &[Part]) -> Result<(), Failure> {
         if self.global.json {
             print_json_line(&Event::Evicted {
                 elapsed_ms: self.elapsed_ms(),
-                parts: evicted,
+                at: self.label(place),
+                parts,
             })?;
         }
         self.live.print(format_args!(
-            "{}: evicted: {}: others took it away, and its faults are off until the run is started anew",
-            self.faults.interface,
-            eviction::list(evicted)
+            "{place}: evicted: {}: others took it away, and its faults are off until the run is started anew",
+            eviction::list(parts)
         ));
         Ok(())
+    }
+
+    /// Which of several interfaces is meant.
+    fn label(&self, place: &Place) -> Option<String> {
+        (self.players.len() > 1).then(|| place.to_string())
     }
 
     /// Takes into account that the machine has been suspended.
@@ -512,9 +433,8 @@ impl<'a> Player<'a> {
         if missed.is_zero() {
             return Ok(());
         }
-        self.session.advance(missed)?;
-        if let Some(phases) = &mut self.phases {
-            phases.advance(missed);
+        for player in &mut self.players {
+            player.advance(missed)?;
         }
         let [started, begun] = [self.started, self.begun].map(|moment| earlier(moment, missed));
         (self.started, self.begun) = (started, begun);
@@ -524,12 +444,22 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Does what is due of the phases.
+    /// Does what is due of the phases. One that comes into force does so everywhere, before anything is waited
+    /// for.
     fn proceed(&mut self) -> Result<(), Failure> {
-        let late = match &mut self.phases {
-            Some(phases) => phases.proceed(&mut self.session)?,
-            None => None,
-        };
+        let mut flips = Vec::new();
+        for player in &mut self.players {
+            flips.push(player.proceed()?);
+        }
+        if flips.iter().any(Option::is_some) {
+            session::wait_for_programs();
+        }
+        let mut late = None;
+        for (player, flip) in self.players.iter_mut().zip(flips) {
+            if let Some(flip) = flip {
+                late = late.max(Some(player.turn(flip)?));
+            }
+        }
         match late {
             Some(late) => self.say_phase(late),
             None => Ok(()),
@@ -538,7 +468,7 @@ impl<'a> Player<'a> {
 
     /// Says which phase has begun.
     fn say_phase(&mut self, late: Duration) -> Result<(), Failure> {
-        let Some(phases) = &self.phases else {
+        let Some(phases) = self.players[0].phases() else {
             return Ok(());
         };
         self.telemetry
@@ -551,66 +481,13 @@ impl<'a> Player<'a> {
                 late_us: late.as_micros() as u64,
             });
         }
-        let text = format!("{}: {}", self.faults.interface, phases.progress());
+        let text = format!("{}: {}", self.name(), phases.progress());
         self.live.phase(&text);
         Ok(())
     }
 
-    /// Swaps the saved profile in. Where that fails, says why, and the old one stays in force.
-    fn reload(&mut self) -> Result<(), Failure> {
-        // Where the device is gone, the counters will tell.
-        let Some(former) = self.look()? else {
-            return Ok(());
-        };
-        if let Err(failure) = self.swap_saved() {
-            self.live.print(failure);
-            return Ok(());
-        }
-        let Some(record) = self.session.record() else {
-            return Ok(());
-        };
-        if self.global.json {
-            return print_json_line(&Event::Reloaded {
-                elapsed_ms: self.elapsed_ms(),
-                profile: &record.profile,
-                seed: record.seed,
-                former: &former,
-            });
-        }
-        if !self.global.quiet {
-            self.live.print(format_args!(
-                "{}: faults changed: profile {}, seed {}; until now:\n{}",
-                self.faults.interface,
-                record.profile,
-                record.seed,
-                report::text(&former).trim_end()
-            ));
-        }
-        Ok(())
-    }
-
-    fn swap_saved(&mut self) -> Result<(), Failure> {
-        let chosen = Chosen::new(self.faults, self.global)?;
-        require_steady(&chosen.profile)?;
-        // A seed that was drawn at the start stays: what was not edited does not change.
-        let seed = self.faults.seed.or(chosen.profile.seed);
-        let seed = seed.or(self.session.record().map(|record| record.seed));
-        let mut prepared = Prepared::new(chosen, seed, self.faults, &self.guard)?;
-        self.guard.require_end(&prepared.plans)?;
-        prepared.duration = left(self.deadline);
-        self.swap(prepared)
-    }
-
     fn elapsed_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
-    }
-}
-
-/// Refuses a profile that cannot be watched.
-pub(super) fn require_steady(profile: &Profile) -> Result<(), Failure> {
-    match profile.timeline() {
-        Some(_) => Err(phases::not_watched(profile)),
-        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::phases;
 use crate::{
     cli::{Faults, Global},
-    command::{guard::Guard, invalid_profile, missing, names::Named, quick},
+    command::{guard::Guard, invalid_profile, missing, names::Named, quick, seed_of},
     datapath::Options,
     error::{Code, Failure},
     plan::{Plan, Schedule},
@@ -99,26 +99,31 @@ pub(in crate::command) struct Prepared {
 }
 
 impl Prepared {
-    /// Works out the profile, under a seed that overrides its own.
-    pub(in crate::command) fn new(
+    /// Works out the profile for each interface, by its guard, under a seed that overrides the profile's own: the
+    /// same everywhere.
+    pub(in crate::command) fn all(
         chosen: Chosen,
         seed: Option<u64>,
         faults: &Faults,
-        guard: &Guard,
-    ) -> Result<Self, Failure> {
+        guards: &[&Guard],
+    ) -> Result<Vec<Self>, Failure> {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
+        let seed = Some(seed_of(&profile, seed)?);
         let expect = profile.expect.clone();
         let named = Named::look_up(&profile)?;
         let profile = named.as_ref().map_or(profile, Named::profile);
-        Ok(Self {
-            plans: missing::work_out(profile, seed, guard, &faults.attach)?,
-            named,
-            duration: faults.duration,
-            schedule,
-            expect,
-            sha256,
-        })
+        let one = |guard: &&Guard| {
+            Ok(Self {
+                plans: missing::work_out(profile.clone(), seed, guard, &faults.attach)?,
+                named: named.clone(),
+                duration: faults.duration,
+                schedule: schedule.clone(),
+                expect: expect.clone(),
+                sha256: sha256.clone(),
+            })
+        };
+        guards.iter().map(one).collect()
     }
 
     /// The same, of names that stand for other addresses.
@@ -168,7 +173,6 @@ impl Prepared {
         Options {
             attach: faults.attach.attach,
             xdp: faults.attach.xdp,
-            elapsed: self.elapsed(),
             lapse: faults.lapse,
             background: false,
             command_group: faults.only_command,

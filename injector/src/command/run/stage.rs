@@ -1,4 +1,4 @@
-//! Where a run is played: on its device, as soon as there is one.
+//! Where a run is played: on a device, as soon as there is one.
 
 use std::{
     cell::OnceCell,
@@ -11,15 +11,16 @@ use tokio::{
 };
 
 use super::{
+    ending::Ending,
     ends::Ends,
-    play::{Ending, after, left},
+    play::{after, left},
     prepare::Prepared,
     service,
     suspension::{Suspension, earlier},
 };
 use crate::{
     cli::{Faults, Global},
-    command::{guard::Guard, plan},
+    command::{guard::Guard, place::Place, plan},
     datapath::{
         Options, Session, clear,
         netns::NetnsId,
@@ -44,13 +45,13 @@ pub(in crate::command) struct Stage<'a> {
 
 /// What comes of entering.
 pub(in crate::command) enum Entry {
-    /// The faults are in force.
-    InForce(Box<Entrance>),
+    /// The faults are ready to come into force, on each stage.
+    Ready(Vec<Entrance>),
     /// The run has ended before there was a device.
-    Ended(Ending, Box<Prepared>),
+    Ended(Ending, Vec<Prepared>),
 }
 
-/// Faults in force.
+/// Faults that are ready.
 pub(in crate::command) struct Entrance {
     pub session: Session,
     pub prepared: Prepared,
@@ -70,13 +71,18 @@ impl<'a> Stage<'a> {
         Ok(Self {
             faults,
             global,
-            guard,
             needs,
             background: false,
             ends,
-            netns: global.netns().id()?,
+            netns: guard.place().netns.id()?,
+            guard,
             started: OnceCell::new(),
         })
+    }
+
+    /// Where that is.
+    pub(super) fn place(&self) -> &Place {
+        self.guard.place()
     }
 
     /// For faults that others may swap.
@@ -92,14 +98,15 @@ impl<'a> Stage<'a> {
         *self.started.get_or_init(Instant::now)
     }
 
-    /// Puts the faults into force. Where there is no device, says so by `waits`, and waits if that is wanted.
-    pub(in crate::command) fn enter(
+    /// Gets the faults ready. Where there is no device, says so by `waits`, and waits if that is wanted. Returns how
+    /// the run ended where it did before.
+    pub(super) fn enter(
         &self,
         mut prepared: Prepared,
         ends: &mut Ends,
         runtime: &Runtime,
-        mut waits: impl FnMut(&Prepared) -> Result<(), Failure>,
-    ) -> Result<Entry, Failure> {
+        waits: &mut impl FnMut(&Prepared) -> Result<(), Failure>,
+    ) -> Result<Result<Entrance, (Ending, Prepared)>, Failure> {
         // On the first device time counts from its faults, or from the first wait.
         let mut deadline = self.started.get().and_then(|_| after(prepared.duration));
         loop {
@@ -112,7 +119,7 @@ impl<'a> Stage<'a> {
                     .and_then(|()| runtime.block_on(self.wait(ends, &mut deadline)));
                 absence.end()?;
                 if let Some(ending) = ended? {
-                    return Ok(Entry::Ended(ending, Box::new(prepared)));
+                    return Ok(Err((ending, prepared)));
                 }
             }
             match self.begin(&prepared) {
@@ -120,12 +127,11 @@ impl<'a> Stage<'a> {
                     if deadline.is_some() {
                         prepared.duration = left(deadline);
                     }
-                    let entrance = Entrance {
+                    return Ok(Ok(Entrance {
                         session,
                         prepared,
                         guard,
-                    };
-                    return Ok(Entry::InForce(Box::new(entrance)));
+                    }));
                 }
                 // It has gone again.
                 Err(_) if !self.is_set()? => {}
@@ -136,14 +142,14 @@ impl<'a> Stage<'a> {
 
     /// Whether nobody has to wait for the device.
     fn is_set(&self) -> Result<bool, Failure> {
-        let (netns, device) = (self.global.netns(), &self.faults.interface);
-        Ok(!self.faults.wait_for_device || is_there(&netns, &self.netns, device)?)
+        let Place { netns, device } = self.place();
+        Ok(!self.faults.wait_for_device || is_there(netns, &self.netns, device)?)
     }
 
     fn absence(&self, prepared: &Prepared) -> Result<Absence, Failure> {
-        let (netns, device) = (self.global.netns(), &self.faults.interface);
+        let Place { netns, device } = self.place();
         let options = self.options(prepared);
-        let absence = Absence::begin(&netns, self.netns, device, prepared.first(), options)?;
+        let absence = Absence::begin(netns, self.netns, device, prepared.first(), options)?;
         Ok(absence)
     }
 
@@ -178,21 +184,19 @@ impl<'a> Stage<'a> {
     fn begin(&self, prepared: &Prepared) -> Result<(Session, Guard), Failure> {
         let guard = self.guard.clone().of_run(self.ends)?;
         guard.require_end(&prepared.plans)?;
-        let (netns, device) = (self.global.netns(), &self.faults.interface);
+        let Place { netns, device } = self.place();
         let options = self.options(prepared);
         if self.global.verbose {
             let answers = prepared.answers();
-            plan::say(
-                &prepared.plans,
-                answers,
-                &self.needs,
-                device,
-                options,
-                self.global,
-            )?;
+            let part = plan::Part {
+                place: self.place(),
+                plans: &prepared.plans,
+                needs: self.needs,
+            };
+            plan::say(&part, answers, options, self.global)?;
         }
         self.make_room()?;
-        let session = Session::start(&netns, device, prepared.first(), self.needs, options)?;
+        let session = Session::make_ready(netns, device, prepared.first(), self.needs, options)?;
         let mut plans = prepared.plans.iter();
         plans.try_for_each(|plan| session.require_room(plan))?;
         Ok((session, guard))
@@ -201,7 +205,8 @@ impl<'a> Stage<'a> {
     /// Ends whatever has the device or waits for it, where that is wanted.
     fn make_room(&self) -> Result<(), Failure> {
         if self.faults.replace {
-            clear::stop_holder(&self.global.netns(), &self.faults.interface)?;
+            let Place { netns, device } = self.place();
+            clear::stop_holder(netns, device)?;
         }
         Ok(())
     }

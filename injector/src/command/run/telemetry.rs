@@ -101,12 +101,13 @@ impl Telemetry {
         self.course.is_some() || self.address.is_some() || self.textfile.is_some()
     }
 
-    /// Keeps and tells. Fails where the file cannot be written any more, once until it can be again.
-    pub(super) fn publish(&mut self, at: Duration, status: &Status<'_>) -> io::Result<()> {
+    /// Keeps and tells what all interfaces show. Fails where the file cannot be written any more, once until it can
+    /// be again.
+    pub(super) fn publish(&mut self, at: Duration, all: &[Status<'_>]) -> io::Result<()> {
         if let Some(course) = &mut self.course {
-            course.sample(at, status.totals);
+            course.sample(at, all.iter().map(|status| status.totals));
         }
-        let text = metrics::encode(status, SystemTime::now());
+        let text = metrics::encode(all, SystemTime::now());
         let written = match &self.textfile {
             Some(file) => file.write(&metrics::classic(&text)),
             None => Ok(()),

@@ -91,8 +91,7 @@ impl Assembly<'_> {
         let counters = object::take_counters(&mut ebpf)?;
         let mut control = object::take_control(&mut ebpf)?;
         control.renew(options.lapse)?;
-        control.end_in(None)?;
-        control.begin(0, options.elapsed)?;
+        control.drain()?;
         journal.record.maps = Some(RunMaps {
             counters: counters.ids(),
             control: control.id(),

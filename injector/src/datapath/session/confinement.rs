@@ -27,63 +27,86 @@ pub struct Ahead<'a> {
     pub writes: Option<&'a Path>,
 }
 
-impl Session {
-    /// Gives up what is not needed any more, for the calling thread and those that it will start. What
-    /// was started before keeps what it has.
-    ///
-    /// # Errors
-    ///
-    /// Where the kernel refuses, which it has no reason to.
-    pub fn confine(&self, ahead: Ahead<'_>) -> Result<()> {
-        let refused = |errno| Error::refused("set no_new_privs", errno);
-        prctl::set_no_new_privs().map_err(refused)?;
-        // From inside, Landlock refuses to open /proc/PID/ns/net, and a namespace is entered again and
-        // again.
-        // Nor does it let other processes' sockets be looked at.
-        if self.netns == Netns::Current && !self.asks_for_owners() {
-            // Where the kernel has no Landlock, or it is switched off, there is none.
-            let _ = write_only_in(&self.written(ahead));
-        }
-        capability::keep_only(&self.kept(ahead))
+/// Gives up what these do not need any more, for the calling thread and those that it will start. What was
+/// started before keeps what it has.
+///
+/// # Errors
+///
+/// Where the kernel refuses, which it has no reason to.
+pub fn confine(sessions: &[&Session], ahead: Ahead<'_>) -> Result<()> {
+    let refused = |errno| Error::refused("set no_new_privs", errno);
+    prctl::set_no_new_privs().map_err(refused)?;
+    let needs = Needed {
+        enters: (sessions.iter()).any(|session| session.netns != Netns::Current),
+        asks: sessions.iter().any(|session| session.asks_for_owners()),
+        commands: (sessions.iter()).any(|session| session.command_group.is_some()),
+        restores: sessions.iter().any(|session| session.restores()),
+        ahead,
+    };
+    // From inside, Landlock refuses to open /proc/PID/ns/net, and a namespace is entered again and
+    // again.
+    // Nor does it let other processes' sockets be looked at.
+    if !needs.enters && !needs.asks {
+        // Where the kernel has no Landlock, or it is switched off, there is none.
+        let _ = write_only_in(&needs.written());
     }
+    capability::keep_only(&needs.kept())
+}
 
-    fn kept(&self, ahead: Ahead<'_>) -> Vec<Capability> {
+/// What is needed to the end.
+struct Needed<'a> {
+    /// Namespaces are entered.
+    enters: bool,
+    /// Rules ask for owners.
+    asks: bool,
+    /// A command has a control group of its own, which is deleted.
+    commands: bool,
+    /// Settings are put back.
+    restores: bool,
+    ahead: Ahead<'a>,
+}
+
+impl<'a> Needed<'a> {
+    fn kept(&self) -> Vec<Capability> {
         let mut kept = vec![Capability::CAP_NET_ADMIN, Capability::CAP_BPF];
-        let enters = self.netns != Netns::Current;
-        if enters {
+        if self.enters {
             // To enter; and to open the file, which may be of a process with more capabilities.
             kept.extend([Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE]);
         }
-        if self.asks_for_owners() {
+        if self.asks {
             kept.push(Capability::CAP_SYS_PTRACE);
         }
-        if self.command_group.is_some() {
+        if self.commands {
             // The groups above may be another user's.
             kept.push(Capability::CAP_DAC_OVERRIDE);
         }
-        if enters || ahead.reads || self.asks_for_owners() {
+        if self.enters || self.ahead.reads || self.asks {
             kept.push(Capability::CAP_DAC_READ_SEARCH);
         }
-        if ahead.signals {
+        if self.ahead.signals {
             kept.push(Capability::CAP_KILL);
         }
         kept
     }
 
     /// Where files are still to be written.
-    fn written<'a>(&self, ahead: Ahead<'a>) -> Vec<&'a Path> {
-        let undo = self.journal.iter().flat_map(|journal| &journal.record.undo);
+    fn written(&self) -> Vec<&'a Path> {
         let mut written = vec![Path::new(journal::DIRECTORY)];
-        written.extend(ahead.writes);
-        if undo
-            .into_iter()
-            .any(|undo| matches!(undo, Undo::RestoreSysctl { .. }))
-        {
+        written.extend(self.ahead.writes);
+        if self.restores {
             // Not deeper: Landlock knows directories by inode, and those below the mount point may
             // get another one at any time.
             written.push(Path::new("/proc"));
         }
         written
+    }
+}
+
+impl Session {
+    /// Whether settings are to be put back.
+    fn restores(&self) -> bool {
+        let mut undo = self.journal.iter().flat_map(|journal| &journal.record.undo);
+        undo.any(|undo| matches!(undo, Undo::RestoreSysctl { .. }))
     }
 }
 

@@ -115,11 +115,31 @@ impl Session {
     ///
     /// Where the kernel refuses.
     pub fn flip(&mut self, prepared: Prepared, late: Duration) -> Result<Instant> {
-        let Prepared { noted, slots, .. } = prepared;
+        let flipped = self.put_into_force(&prepared, late)?;
+        wait_for_programs();
+        self.follow(prepared)?;
+        Ok(flipped)
+    }
+
+    /// The first part of [`flip`](Self::flip): from now on packets meet these rules. Returns when that was.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses.
+    pub fn put_into_force(&mut self, prepared: &Prepared, late: Duration) -> Result<Instant> {
         self.control.begin(prepared.generation, late)?;
         object::put_into_force(&mut self.ebpf, prepared.generation)?;
-        let flipped = Instant::now();
-        wait_for_programs();
+        Ok(Instant::now())
+    }
+
+    /// The last part of [`flip`](Self::flip), once [no program runs](wait_for_programs) that has met the former
+    /// rules.
+    ///
+    /// # Errors
+    ///
+    /// Where others cannot be told.
+    pub fn follow(&mut self, prepared: Prepared) -> Result<()> {
+        let Prepared { noted, slots, .. } = prepared;
         self.generation = prepared.generation;
         self.former = std::mem::replace(&mut self.slots, slots);
         self.swapped = Some(Swapped {
@@ -129,8 +149,7 @@ impl Session {
         let retired = self.rules().to_vec();
         self.past.retire(retired);
         self.delay_max = self.delay_max.max(Duration::from_nanos(noted.delay_max_ns));
-        self.note_rules(noted)?;
-        Ok(flipped)
+        self.note_rules(noted)
     }
 
     /// Lets values that change over time be as if the machine had not been suspended.
@@ -193,7 +212,7 @@ impl Session {
 
 /// Waits until every program has ended that may have read which generation was in force. Programs
 /// run under RCU, and this command waits for a grace period (kernel/sched/membarrier.c).
-fn wait_for_programs() {
+pub fn wait_for_programs() {
     /// Longer by far than any program runs.
     const LONG: Duration = Duration::from_millis(100);
     // SAFETY: the call has no pointers.

@@ -147,7 +147,11 @@ fn rules(document: &Document<'_>) -> String {
         .filter(|(_, cell)| rules.iter().any(|rule| cell(rule).is_some()))
         .collect();
     let has_phases = rules.iter().any(|rule| rule.phase.is_some());
+    let has_places = rules.iter().any(|rule| rule.at.is_some());
     let mut head = String::new();
+    if has_places {
+        head += "<th scope=\"col\">At</th>";
+    }
     if has_phases {
         head += "<th scope=\"col\">Phase</th>";
     }
@@ -158,9 +162,11 @@ fn rules(document: &Document<'_>) -> String {
     let mut rows = String::new();
     for rule in rules {
         rows += "<tr>";
-        if has_phases {
-            let phase = rule.phase.as_deref().unwrap_or_default();
-            let _ = write!(rows, "<td>{}</td>", Escaped(phase));
+        for (is_shown, cell) in [(has_places, &rule.at), (has_phases, &rule.phase)] {
+            if is_shown {
+                let cell = cell.as_deref().unwrap_or_default();
+                let _ = write!(rows, "<td>{}</td>", Escaped(cell));
+            }
         }
         let _ = write!(
             rows,

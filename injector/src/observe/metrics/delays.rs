@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::{OfRule, Status};
+use super::{OfRule, Status, rules};
 
 /// Of all rules that have delayed packets.
 #[derive(Debug)]
@@ -26,19 +26,9 @@ struct Delay {
 }
 
 impl Delays {
-    pub(super) fn of(status: &Status<'_>) -> Self {
-        let delays = status
-            .totals
-            .rules
-            .iter()
-            .filter_map(|((rule, hook), counters)| {
-                let of = OfRule {
-                    rule: rule.clone(),
-                    dev: status.record.device.clone(),
-                    dir: hook.as_str(),
-                };
-                Some((of, Delay::new(counters)?))
-            });
+    pub(super) fn of(all: &[Status<'_>]) -> Self {
+        let rules = all.iter().flat_map(rules);
+        let delays = rules.filter_map(|(of, counters)| Some((of, Delay::new(counters)?)));
         Self(delays.collect())
     }
 }

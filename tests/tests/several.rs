@@ -1,0 +1,225 @@
+//! Faults on several interfaces together.
+
+use std::process::Output;
+
+use injector_tests::{
+    Family, Injector, Netns,
+    clock::{PATIENCE, wait_until},
+    directory::Directory,
+    injector,
+    residue::Snapshot,
+    star::Star,
+    tool,
+};
+use serde_json::Value;
+
+const SILENCE: &str = "{name: silence, seed: 1, rules: [{name: all, drop: 100%}]}";
+
+/// Which of the hosts hear the last one, by 20 datagrams each: none of them, all of them.
+fn heard(star: &Star) -> Vec<bool> {
+    let last = star.hosts.len() - 1;
+    let hears = |host| match star.deliver(Family::V4, last, host, 20) {
+        0 => false,
+        20 => true,
+        some => panic!("host {host} hears {some} of 20"),
+    };
+    (0..last).map(hears).collect()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Devices that are nobody's, as many as wanted.
+fn idle(count: usize) -> Netns {
+    let netns = Netns::new();
+    let add = |n| format!("link add name idle{n} type veth peer name far{n}\n");
+    netns.run(|| tool::ip_batch(&(0..count).map(add).collect::<String>()));
+    netns
+}
+
+#[test]
+fn a_run_is_in_force_on_all_of_them_and_on_no_other() {
+    let star = Star::new(4);
+    let before = Snapshot::of(&star.switch);
+    // Another way to name the second one; it counts once.
+    let args = [
+        "-i",
+        "port1",
+        "-i",
+        "port[01]",
+        "--expect",
+        "all.matched>=40",
+    ];
+    let injector = Injector::start_on(&star.switch, "port0", SILENCE, &args);
+    assert_eq!(heard(&star), [false, false, true]);
+    let end = injector.stop();
+    let achieved = end.achieved();
+    let at: Vec<_> = achieved.rules.iter().map(|rule| &rule.at).collect();
+    assert_eq!(at, [&Some("port0".to_owned()), &Some("port1".to_owned())]);
+    for rule in &achieved.rules {
+        assert!(
+            rule.dropped >= 20 && rule.dropped == rule.matched,
+            "{rule:?}"
+        );
+    }
+    assert_eq!(heard(&star), [true; 3]);
+    before.assert_same(&star.switch);
+}
+
+#[test]
+fn patterns_mean_what_is_there_but_the_loopback_device_and_private_pairs() {
+    let star = Star::new(3);
+    let seed = ["--seed", "1", "--drop", "100%"];
+    let first = Injector::start_on(&star.switch, "port0", "", &seed);
+    // Its pair is there now.
+    let output = injector::call(
+        &star.switch,
+        &["--json", "run", "-i", "*", "--dry-run", "--drop", "1%"],
+    );
+    let plans = json(&output);
+    let devices = plans["plans"].as_array().expect("plans").iter();
+    let devices: Vec<_> = devices.map(|plan| plan["device"].clone()).collect();
+    assert_eq!(devices, ["br0", "port0", "port1", "port2"]);
+    drop(first);
+    let output = injector::call(&star.switch, &["run", "-i", "wlan*", "--drop", "1%"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(stderr(&output).contains("matches `wlan*`"));
+}
+
+/// Twenty, of which the last one is somebody else's already.
+#[test]
+fn where_one_fails_none_stays() {
+    const COUNT: usize = 20;
+    let netns = idle(COUNT);
+    let last = format!("idle{}", COUNT - 1);
+    let holder = Injector::start_on(&netns, &last, SILENCE, &[]);
+    let before = Snapshot::of(&netns);
+    let output = injector::call(&netns, &["run", "-i", "idle*", "--drop", "1%"]);
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    let undone: Vec<_> = (0..COUNT - 1).rev().map(|n| format!("idle{n}")).collect();
+    let list = format!("rolled back: {}\n", undone.join(", "));
+    assert!(stderr(&output).contains(&list), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("error: {last}: ")));
+    before.assert_same(&netns);
+    holder.stop();
+}
+
+#[test]
+fn phases_change_everywhere_together() {
+    let star = Star::new(3);
+    let profile = "{name: x, seed: 1, phases: [\
+        {name: silent, for: 1s, rules: [{drop: 100%}]}, {name: open, for: 60s, rules: []}]}";
+    let injector = Injector::start_on(&star.switch, "port0", profile, &["-i", "port1"]);
+    // One line for each interface, and one for each phase.
+    injector.in_force();
+    assert_eq!(injector.phase().phase, "silent");
+    assert_eq!(heard(&star), [false, false]);
+    assert_eq!(injector.phase().phase, "open");
+    assert_eq!(heard(&star), [true, true]);
+    let end = injector.stop();
+    let silent = end.achieved().rules.iter();
+    let silent: Vec<_> = silent
+        .map(|rule| (rule.at.as_deref(), rule.dropped > 0))
+        .collect();
+    assert_eq!(silent, [(Some("port0"), true), (Some("port1"), true)]);
+}
+
+#[test]
+fn the_run_ends_with_any_of_them() {
+    let star = Star::new(3);
+    let injector = Injector::start_on(&star.switch, "port0", SILENCE, &["-i", "port1"]);
+    star.switch.run(|| tool::ip("link delete port1"));
+    let end = injector.wait();
+    assert_eq!(end.code(), 5, "{}", end.stderr);
+    assert!(
+        end.stderr.contains("interface `port1` is gone"),
+        "{}",
+        end.stderr
+    );
+    assert_eq!(star.deliver(Family::V4, 2, 0, 20), 20);
+}
+
+#[test]
+fn a_run_that_is_killed_lets_go_of_all() {
+    let star = Star::new(3);
+    let before = Snapshot::of(&star.switch);
+    let injector = Injector::start_on(&star.switch, "port0", SILENCE, &["-i", "port1"]);
+    injector.kill();
+    let is_open = || (0..2).all(|host| star.deliver(Family::V4, 2, host, 20) == 20);
+    assert!(wait_until(PATIENCE, is_open));
+    let output = injector::call(&star.switch, &["clear", "-i", "port*"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    before.assert_same(&star.switch);
+}
+
+#[test]
+fn in_the_background_each_is_held_by_itself_and_all_begin_or_none() {
+    let star = Star::new(3);
+    let before = Snapshot::of(&star.switch);
+    let apply = |more: &[&str]| {
+        let arguments = [&["--json", "apply", "--drop", "100%"], more].concat();
+        injector::call(&star.switch, &arguments)
+    };
+    let applied = json(&apply(&["-i", "port0", "-i", "port1"]));
+    let pids: Vec<_> = (applied["applied"].as_array().expect("applied").iter())
+        .map(|one| one["pid"].as_u64().expect("a process"))
+        .collect();
+    assert!(pids.len() == 2 && pids[0] != pids[1], "{pids:?}");
+    assert_eq!(heard(&star), [false, false]);
+    let cleared = json(&injector::call(
+        &star.switch,
+        &["--json", "clear", "-i", "port0", "-i", "port1"],
+    ));
+    assert_eq!(cleared["cleared"].as_array().map(Vec::len), Some(2));
+    before.assert_same(&star.switch);
+
+    // Somebody else's run takes no orders.
+    let holder = Injector::start_on(&star.switch, "port1", SILENCE, &[]);
+    let output = apply(&["-i", "port0", "-i", "port1"]);
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("rolled back: port0"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(heard(&star), [true, false]);
+    holder.stop();
+    before.assert_same(&star.switch);
+}
+
+#[test]
+fn metrics_tell_the_interfaces_apart() {
+    let star = Star::new(3);
+    let directory = Directory::new("several-metrics");
+    let file = directory.file("faults.prom");
+    let path = file.to_str().expect("UTF-8");
+    let args = ["-i", "port1", "--metrics-file", path];
+    let injector = Injector::start_on(&star.switch, "port0", SILENCE, &args);
+    assert_eq!(heard(&star), [false, false]);
+    // Which are written after the counters are told.
+    injector.counters();
+    injector.counters();
+    let text = std::fs::read_to_string(file).expect("the metrics");
+    injector.stop();
+    for device in ["port0", "port1"] {
+        let dropped = format!("rule=\"all\",dev=\"{device}\",dir=\"egress\",verdict=\"dropped\"");
+        let line = text.lines().find(|line| line.contains(&dropped));
+        let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        assert!(count >= Some(20), "{device}: {text}");
+        assert!(text.contains(&format!("injector_profile_info{{dev=\"{device}\"")));
+    }
+    assert_eq!(
+        text.matches("# TYPE injector_profile_info gauge").count(),
+        1
+    );
+}
