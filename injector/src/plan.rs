@@ -345,9 +345,13 @@ fn plan_rules(phase: &PhaseOf<'_>) -> Result<(Vec<PlannedRule>, Predicates, Mode
     let (mut planned, mut models) = (Vec::new(), Models::default());
     let mut predicates = Predicates::new(phase.flow_key);
     for (index, rule) in phase.rules.iter().enumerate() {
-        let entries = matching::entries(&rule.matching, &mut predicates);
+        let entries = match &rule.partition {
+            None => matching::entries(&rule.matching, &mut predicates),
+            Some(_) => Vec::new(),
+        };
         // Addresses may come, and others than those of today.
-        if entries.is_empty() && rule.matching.names().is_empty() {
+        let is_open = rule.partition.is_some() || !rule.matching.names().is_empty();
+        if entries.is_empty() && !is_open {
             return Err(PlanError::MatchesNothing {
                 rule: rule.name.clone(),
             });

@@ -41,6 +41,7 @@ mod resolve;
 mod schema;
 pub(crate) mod shape;
 pub(crate) mod strict;
+mod target;
 pub(crate) mod text;
 mod timeline;
 mod without;
@@ -49,7 +50,8 @@ pub(crate) mod yaml;
 use ipnet::IpNet;
 
 use crate::units::{
-    Dscp, Flows, HostName, Length, Mac, Mark, Owner, PortRange, Span, TcpFlags, Ttl, Vlan,
+    Dscp, Flows, HostName, Interface, Length, Mac, Mark, Owner, PortRange, Span, TcpFlags, Ttl,
+    Vlan,
 };
 
 pub use self::contradiction::Contradiction;
@@ -70,6 +72,7 @@ pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
 pub(crate) use self::resolve::{default_name, names_are_distinct};
 pub(crate) use self::schema::given;
 pub use self::shape::{LIST_MAX, PHASES_MAX, RULES_MAX};
+pub use self::target::{Addresses, PARTITION, Partition, TARGETS_MAX, Target};
 pub use self::text::NAME_CHARS_MAX;
 pub use self::timeline::{Course, Phase, Repeat, Timeline};
 
@@ -86,6 +89,10 @@ pub struct Profile {
     pub course: Course,
     /// What a run is expected to achieve.
     pub expect: Vec<Expectation>,
+    /// Interfaces on which it is played where the command line names none.
+    pub interfaces: Vec<Interface>,
+    /// Interfaces by names; where there are some, `interfaces` is empty.
+    pub targets: Vec<Target>,
 }
 
 impl Profile {
@@ -140,6 +147,9 @@ pub struct Rule {
     /// Recorded conditions. What they give, the faults above do not; where those need a value all the
     /// same, as a delay with a distribution its time, it is the first recorded one.
     pub replay: Option<Replay>,
+    /// The targets that it cuts off from each other, while it is not known for which of them it is: until then it
+    /// matches nothing.
+    pub partition: Option<Partition>,
 }
 
 impl Rule {
@@ -157,6 +167,7 @@ impl Rule {
             slot: None,
             reorder: None,
             replay: None,
+            partition: None,
         }
     }
 }

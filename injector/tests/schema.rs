@@ -124,6 +124,10 @@ const BEYOND: &[&str] = &[
     "names_of_phases_repeat",
     "names_of_rules_in_a_phase_repeat",
     "names_of_rules_repeat",
+    "partition_beside_a_rule_of_its_name",
+    "partition_of_one_group",
+    "partition_with_target_twice",
+    "partition_with_unknown_target",
     "phase_rule_with_jitter_above_delay",
     "port_range_backward",
     "probability_bare_one",
@@ -166,6 +170,7 @@ const BEYOND: &[&str] = &[
     "state_leaves_1_too_often",
     "state_leaves_3_too_often",
     "state_leaves_3_too_often_by_default",
+    "targets_twice",
 ];
 
 #[test]

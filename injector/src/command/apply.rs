@@ -109,7 +109,7 @@ impl Order {
         };
         Ok(Self {
             request: Request {
-                device: place.device.clone(),
+                at: place.to_string(),
                 ..request
             },
             place,
@@ -134,7 +134,7 @@ fn orders(faults: &Faults, global: &Global) -> Result<Vec<Order>, Failure> {
         global.say("what the profile expects is not judged in the background: `run` does that");
     }
     let ssh = Guard::ssh(faults.protect, global);
-    let places = Place::all(&faults.interfaces, &global.netns())?;
+    let places = Place::of(&chosen.profile, &faults.interfaces, &global.netns())?;
     if places.len() > 1 && faults.wait_for_device {
         return Err(one_waits());
     }
@@ -154,7 +154,7 @@ fn orders(faults: &Faults, global: &Global) -> Result<Vec<Order>, Failure> {
         arguments: arguments.collect::<Result<_, _>>()?,
         directory: env::current_dir()?,
         stdin,
-        device: String::new(),
+        at: String::new(),
         ssh,
         seed: prepared[0].first().seed,
     };
@@ -209,7 +209,7 @@ fn ask_all(orders: &[Order]) -> Result<Vec<Reply>, Failure> {
 
 /// The device, as others know it.
 pub(super) fn identify(place: &Place) -> datapath::Result<(NetnsId, u32)> {
-    let Place { netns, device } = place;
+    let Place { netns, device, .. } = place;
     let target = netns.run(|| Target::find(&Netlink::open()?, netns, device))?;
     Ok((netns.id()?, target.link.index))
 }

@@ -35,9 +35,9 @@ pub(super) struct Request {
     pub directory: PathBuf,
     /// What it has read from standard input.
     pub stdin: Option<String>,
-    /// The interface, in the namespace that the command line names: one process holds the faults of one.
+    /// Which of the interfaces that this is about: one process holds the faults of one.
     #[serde(default)]
-    pub device: String,
+    pub at: String,
     /// The connection by which it was called.
     pub ssh: Option<Connection>,
     /// The seed, drawn if need be.

@@ -129,7 +129,7 @@ impl Guard {
             ("IPv4", Ipv4Net::default().into(), AddressFamily::Inet),
             ("IPv6", Ipv6Net::default().into(), AddressFamily::Inet6),
         ];
-        let Place { netns, device } = &self.place;
+        let Place { netns, device, .. } = &self.place;
         netns.run(|| {
             let netlink = Netlink::open()?;
             let index = Target::find(&netlink, netns, device)?.link.index;

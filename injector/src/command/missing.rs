@@ -15,6 +15,7 @@ pub(super) fn work_out(
     } else {
         profile.without_holding()
     };
+    let profile = guard.place().share_of(profile);
     let plans = guard.work_out(&profile, seed)?.into_iter();
     let plans = plans.map(|plan| Plan {
         left_out: left_out.clone(),

@@ -1,12 +1,16 @@
 //! Where faults are injected.
 
-use std::{collections::BTreeSet, fmt};
+mod targets;
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use glob::Pattern;
 
 use crate::{
     datapath::{Netns, netlink::Netlink, pair::Names},
     error::{Code, Failure},
+    profile::{Addresses, Profile},
+    units::Interface,
 };
 
 /// An interface.
@@ -16,9 +20,67 @@ pub(super) struct Place {
     pub netns: Netns,
     /// Its name.
     pub device: String,
+    /// What it is to the profile, where that has targets.
+    pub target: Option<Target>,
+}
+
+/// A target of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Its name.
+    pub name: String,
+    /// The addresses of all targets.
+    pub addresses: Arc<Addresses>,
 }
 
 impl Place {
+    /// Where a profile is to be played: on its targets; else on the interfaces that the command line names, or else on
+    /// those that the profile does.
+    pub(super) fn of(
+        profile: &Profile,
+        interfaces: &[String],
+        netns: &Netns,
+    ) -> Result<Vec<Self>, Failure> {
+        if !profile.targets.is_empty() {
+            return match interfaces {
+                [] => targets::find(&profile.targets, netns),
+                _ => Err(targets::not_named_twice(profile)),
+            };
+        }
+        if !interfaces.is_empty() {
+            return Self::all(interfaces, netns);
+        }
+        let named = profile.interfaces.iter();
+        let named: Vec<_> = named.map(|Interface(name)| name.clone()).collect();
+        Self::all(&named, netns)
+    }
+
+    /// What is to be played here of a profile.
+    pub(super) fn share_of(&self, profile: Profile) -> Profile {
+        match &self.target {
+            Some(Target { name, addresses }) => profile.at(name, addresses),
+            None => profile,
+        }
+    }
+
+    /// Makes sure that a profile that takes another's place is about the same targets as that was.
+    pub(super) fn require_same_targets(&self, profile: &Profile) -> Result<(), Failure> {
+        let mut found: Vec<_> = profile.targets.iter().map(|target| &target.name).collect();
+        found.sort_unstable();
+        let addresses = self.target.iter().map(|target| &target.addresses);
+        if found
+            .into_iter()
+            .eq(addresses.flat_map(|addresses| addresses.keys()))
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "profile `{}` has other targets than those in force",
+            profile.name
+        );
+        Err(Failure::new(Code::Usage, message).hint("end the run, and start it with this profile"))
+    }
+
     /// The interfaces that are named: by names, which need not be there yet, or by patterns, of which each stands
     /// for all that are there. One that is named twice counts once.
     pub(super) fn all(interfaces: &[String], netns: &Netns) -> Result<Vec<Self>, Failure> {
@@ -45,6 +107,7 @@ impl Place {
         let place = |device| Self {
             netns: netns.clone(),
             device,
+            target: None,
         };
         Ok(devices.into_iter().map(place).collect())
     }
@@ -63,7 +126,11 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.device)
+        f.write_str(
+            self.target
+                .as_ref()
+                .map_or(&self.device, |target| &target.name),
+        )
     }
 }
 
@@ -79,11 +146,7 @@ fn matching(pattern: &str, netns: &Netns) -> Result<Vec<String>, Failure> {
         let message = format!("`{pattern}` is not a pattern of interfaces: {error}");
         Failure::new(Code::Usage, message).hint("`*` stands for anything, `?` for one character")
     })?;
-    let mut links = netns.run(|| Netlink::open()?.links())?;
-    links.sort_by_key(|link| link.index);
-    let is_meant = |name: &String| name != "lo" && Names::device(name).is_none();
-    let names = links.into_iter().map(|link| link.name);
-    let there: Vec<_> = names.filter(is_meant).collect();
+    let there = candidates(netns)?;
     let found: Vec<_> = there.iter().filter(|name| wanted.matches(name)).collect();
     if found.is_empty() {
         let message = format!("no interface in {netns} matches `{pattern}`");
@@ -91,6 +154,15 @@ fn matching(pattern: &str, netns: &Netns) -> Result<Vec<String>, Failure> {
             .hint(format!("interfaces there: {}", there.join(", "))));
     }
     Ok(found.into_iter().cloned().collect())
+}
+
+/// The interfaces that nobody has to name, in the order of their indexes.
+fn candidates(netns: &Netns) -> Result<Vec<String>, Failure> {
+    let mut links = netns.run(|| Netlink::open()?.links())?;
+    links.sort_by_key(|link| link.index);
+    let is_meant = |name: &String| name != "lo" && Names::device(name).is_none();
+    let names = links.into_iter().map(|link| link.name);
+    Ok(names.filter(is_meant).collect())
 }
 
 #[cfg(test)]

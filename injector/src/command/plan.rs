@@ -79,7 +79,7 @@ struct Described {
 
 pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
     let profile = load_profile(&args.profile, global)?;
-    let places = Place::all(&args.interfaces, &global.netns())?;
+    let places = Place::of(&profile, &args.interfaces, &global.netns())?;
     let seed = Some(seed_of(&profile, args.seed)?);
     let ssh = Guard::ssh(args.protect, global);
     let named = Named::look_up(&profile)?;
@@ -150,7 +150,7 @@ pub(super) fn say(
 /// Works out what a run would do, having looked at the device only.
 fn answer(part: &Part<'_>, answers: Option<&Answers>, options: Options) -> Result<Answer, Failure> {
     let Part {
-        place: Place { netns, device },
+        place: Place { netns, device, .. },
         plans,
         needs,
     } = part;

@@ -30,6 +30,8 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
         seed: None,
         course: Course::Steady(rules),
         expect: Vec::new(),
+        interfaces: Vec::new(),
+        targets: Vec::new(),
     }))
 }
 

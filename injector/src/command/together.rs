@@ -1,6 +1,7 @@
 //! Faults on several interfaces together: where one fails, none stays.
 
-use super::place::Place;
+use std::fmt::Display;
+
 use crate::error::{Code, Failure};
 
 /// What became of the other interfaces, where one failed.
@@ -16,7 +17,7 @@ pub(super) struct RolledBack {
 
 impl RolledBack {
     /// Why all failed, because one did.
-    pub(super) fn failure(self, place: &Place, failure: Failure) -> Failure {
+    pub(super) fn failure(self, place: &impl Display, failure: Failure) -> Failure {
         let list = |what: &str, names: Vec<String>| {
             (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
         };
@@ -37,21 +38,16 @@ impl RolledBack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::Netns;
 
     #[test]
     fn it_says_what_failed_and_what_became_of_the_others() {
-        let place = Place {
-            netns: Netns::Current,
-            device: "veth2".into(),
-        };
         let cause = Failure::new(Code::Conflict, "it is busy").hint("stop it");
         let failure = RolledBack {
             undone: vec!["veth1".into(), "veth0".into()],
             untried: 3,
             ..RolledBack::default()
         };
-        let failure = failure.failure(&place, cause);
+        let failure = failure.failure(&"veth2", cause);
         assert_eq!(
             failure.message,
             "veth2: it is busy; rolled back: veth1, veth0; not tried: 3 more"

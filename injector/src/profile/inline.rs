@@ -51,6 +51,9 @@ impl Inline {
             phases: self.phases,
             repeat: self.repeat,
             expect: OneOrMany::default(),
+            interfaces: OneOrMany::default(),
+            targets: None,
+            partition: None,
         };
         resolve(raw, files).map_err(|conflict| conflict.inside(at))
     }

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 
 use super::schema::{DistributionName, RawDistribution, RawProfile, RawTable};
 use super::shape::{
-    Alternatives, Fault, LIST_MAX, OneOrMany, PHASES_MAX, Phases, RULES_MAX, Rules, ShortOr,
+    Alternatives, ByName, Fault, LIST_MAX, List, OneOrMany, PHASES_MAX, Phases, RULES_MAX, Rules,
+    ShortOr,
 };
 use super::strict::Table;
+use super::text::Name;
 
 /// Declares the schemas of shapes, which stand where they are used.
 macro_rules! shapes {
@@ -45,6 +47,20 @@ shapes! {
         let one = generator.subschema_for::<T>();
         let many = list(&one, 1, LIST_MAX);
         json_schema!({ "anyOf": [one, many] })
+    };
+    [T: JsonSchema, const MAX: usize] List<T, MAX>: |generator| {
+        list(&generator.subschema_for::<T>(), 1, MAX)
+    };
+    [T: JsonSchema, const MAX: usize] ByName<T, MAX>: |generator| {
+        let names = generator.subschema_for::<Name>();
+        let values = generator.subschema_for::<T>();
+        json_schema!({
+            "type": "object",
+            "propertyNames": names,
+            "additionalProperties": values,
+            "minProperties": 1,
+            "maxProperties": MAX,
+        })
     };
     [T: JsonSchema] Alternatives<T>: |generator| list(&generator.subschema_for::<T>(), 1, LIST_MAX);
     [T: JsonSchema, const MIN: usize] Rules<T, MIN>: |generator| {

@@ -3,6 +3,7 @@
 mod chance;
 mod fault;
 mod loss;
+mod partition;
 mod replay;
 
 use std::collections::HashMap;
@@ -18,7 +19,8 @@ use super::strict::Table;
 use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
 use super::{
-    Course, Expectation, Match, NAMES_MAX, Phase, Point, Profile, Replay, Rule, Timeline, ramp,
+    Course, Expectation, Match, NAMES_MAX, Phase, Point, Profile, Replay, Rule, Target, Timeline,
+    ramp,
 };
 use crate::units::{Address, DurationNs, HostName, Owner};
 
@@ -27,21 +29,31 @@ type Resolved<T> = Result<T, Box<Conflict>>;
 /// Names rules and phases, reads the files that they name, and checks each rule, and each ramp, for
 /// contradictions.
 pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profile> {
+    let targets = partition::targets(raw.targets, &raw.interfaces)?;
+    let has_partition = raw.partition.is_some();
     let course = match (raw.rules, raw.phases) {
-        (Some(Rules(rules)), None) if raw.repeat.is_none() => {
-            Course::Steady(resolve_rules(rules, &FieldPath::default(), files)?)
+        (rules, None) if raw.repeat.is_none() && (rules.is_some() || has_partition) => {
+            let rules = rules.map_or_else(Vec::new, |Rules(rules)| rules);
+            let rules = resolve_rules(rules, &FieldPath::default(), files)?;
+            Course::Steady(partition::before(
+                rules,
+                raw.partition,
+                &FieldPath::default(),
+                &targets,
+            )?)
         }
+        (None, Some(_)) if has_partition => return Err(partition::beside_phases()),
         (None, Some(Phases(phases))) => {
             let timeline = Timeline {
-                phases: resolve_phases(phases, files)?,
+                phases: resolve_phases(phases, &targets, files)?,
                 repeat: raw.repeat.unwrap_or_default(),
             };
             ramp::check(&timeline)?;
             Course::Phased(timeline)
         }
-        (Some(_), None) => return Err(repeats_rules()),
         (Some(_), Some(_)) => return Err(rules_and_phases()),
-        (None, None) => return Err(neither_rules_nor_phases()),
+        (None, None) if !has_partition => return Err(neither_rules_nor_phases()),
+        (rules, None) => return Err(repeats_rules(rules.map_or("partition", |_| "rules"))),
     };
     expect_of_rules(&raw.expect.0, &course)?;
     let Name(name) = raw.name;
@@ -51,6 +63,8 @@ pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profil
         seed: raw.seed.map(|Seed(seed)| seed),
         course,
         expect: raw.expect.0,
+        interfaces: raw.interfaces.0,
+        targets,
     };
     hosts_are_few(&profile)?;
     Ok(profile)
@@ -93,17 +107,21 @@ fn rules_and_phases() -> Box<Conflict> {
     Conflict::new(issue, profile.key("phases")).against(profile.key("rules"), "the rules are here")
 }
 
-fn repeats_rules() -> Box<Conflict> {
+fn repeats_rules(steady: &str) -> Box<Conflict> {
     let issue = Issue::new("`repeat` without `phases`: there is nothing to repeat");
     let issue = issue.expected("`phases` in place of `rules`");
     let issue = issue.hint("leave the key out: the rules last until the run ends");
     let profile = FieldPath::default();
-    Conflict::new(issue, profile.key("repeat")).because_of(profile.key("rules"))
+    Conflict::new(issue, profile.key("repeat")).because_of(profile.key(steady))
 }
 
-fn resolve_phases(raw: Vec<RawPhase>, files: &mut Files<'_>) -> Resolved<Vec<Phase>> {
+fn resolve_phases(
+    raw: Vec<RawPhase>,
+    targets: &[Target],
+    files: &mut Files<'_>,
+) -> Resolved<Vec<Phase>> {
     let all = FieldPath::default().key("phases");
-    let phase = |(index, raw)| resolve_phase(raw, index, &all.index(index), files);
+    let phase = |(index, raw)| resolve_phase(raw, index, &all.index(index), targets, files);
     let phases: Vec<_> = raw
         .into_iter()
         .enumerate()
@@ -119,6 +137,7 @@ fn resolve_phase(
     raw: RawPhase,
     index: usize,
     at: &FieldPath,
+    targets: &[Target],
     files: &mut Files<'_>,
 ) -> Resolved<Phase> {
     if raw.duration == DurationNs::ZERO {
@@ -126,11 +145,20 @@ fn resolve_phase(
         let issue = issue.expected("a duration above 0, such as 30s");
         return Err(Conflict::new(issue, at.key("for")));
     }
+    let ramp = raw.ramp.unwrap_or(false);
+    let rules = match (raw.rules, &raw.partition) {
+        (Some(Rules(rules)), _) => resolve_rules(rules, at, files)?,
+        (None, Some(_)) => Vec::new(),
+        (None, None) => return Err(Conflict::missing(at, "rules", "`rules` or `partition`")),
+    };
+    if ramp && raw.partition.is_some() {
+        return Err(partition::ramps(at));
+    }
     Ok(Phase {
         name: name_of(raw.name, "phase", index),
         duration: raw.duration,
-        ramp: raw.ramp.unwrap_or(false),
-        rules: resolve_rules(raw.rules.0, at, files)?,
+        ramp,
+        rules: partition::before(rules, raw.partition, at, targets)?,
     })
 }
 
@@ -179,6 +207,7 @@ fn resolve_rule(
         rate: given(raw.rate, |raw| fault::rate(raw, &scope))?,
         slot: raw.slot.map(|Table(raw)| fault::slot(raw)),
         replay,
+        partition: None,
     };
     match rule.check() {
         Ok(()) => Ok(rule),

@@ -9,13 +9,13 @@ mod fault;
 use serde::{Deserialize, Deserializer};
 
 use super::number::FirstPackets;
-use super::shape::{Alternatives, HasRules, OneOrMany, Phases, Rules, ShortOr};
+use super::shape::{Alternatives, ByName, HasRules, List, OneOrMany, Phases, Rules, ShortOr};
 use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
-use super::{Direction, Ecn, Expectation, Fragment, IcmpType, Protocol, Repeat};
+use super::{Direction, Ecn, Expectation, Fragment, IcmpType, Protocol, Repeat, TARGETS_MAX};
 use crate::units::{
-    Address, CgroupPath, ContainerName, Dscp, DurationNs, Flows, Length, Mac, Mark, Pid, PortRange,
-    ProcessName, Span, TcpFlags, Ttl, UserName, Vlan,
+    Address, CgroupPath, ContainerName, Dscp, DurationNs, Flows, Interface, Length, Mac, Mark,
+    Namespace, Network, Pid, PortRange, ProcessName, Span, TcpFlags, Ttl, UserName, Vlan,
 };
 
 pub(super) use self::chance::RawChance;
@@ -52,6 +52,41 @@ pub(super) struct RawProfile {
     /// What a run is to achieve: one expectation, or a list.
     #[serde(default)]
     pub expect: OneOrMany<Expectation>,
+    /// Interfaces on which the profile is played where the command line names none: one, or a list; names, or
+    /// patterns.
+    #[serde(default)]
+    pub interfaces: OneOrMany<Interface>,
+    /// Interfaces by names of the profile's own, which may be in several namespaces, in place of `interfaces`.
+    #[serde(default, deserialize_with = "given")]
+    pub targets: Option<ByName<RawTarget, TARGETS_MAX>>,
+    /// Groups of targets of which none hears another.
+    #[serde(default, deserialize_with = "given")]
+    pub partition: Option<Groups>,
+}
+
+/// Groups of names.
+pub(super) type Groups = List<List<Name, TARGETS_MAX>, TARGETS_MAX>;
+
+/// Where a target is.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTarget {
+    /// Its network namespace, as `--netns` takes it: a name of `ip netns`, a path, or `pid:N`. That of the run where it is
+    /// absent.
+    #[serde(default, deserialize_with = "given")]
+    pub netns: Option<Namespace>,
+    /// Its interface, or a pattern that only one fits. Where it is absent, the only one that there is but `lo`.
+    #[serde(default, deserialize_with = "given")]
+    pub interface: Option<Interface>,
+    /// Its addresses, or networks: one, or a list. Where it is absent, all that the interface has when the run starts, in
+    /// both versions of IP; later ones are not known.
+    #[serde(default)]
+    pub addresses: OneOrMany<Network>,
+}
+
+impl Vocabulary for RawTarget {
+    const WHAT: &'static str = "a target";
 }
 
 impl Vocabulary for RawProfile {
@@ -59,6 +94,10 @@ impl Vocabulary for RawProfile {
     const ELSEWHERE: &'static [Elsewhere] = &[
         IN_A_RULE,
         (&["for", "ramp"], "into a phase, under `phases`"),
+        (
+            &["netns", "interface", "addresses"],
+            "into a target, under `targets`",
+        ),
     ];
 }
 
@@ -94,17 +133,24 @@ pub(super) struct RawPhase {
     #[serde(default, deserialize_with = "given")]
     pub ramp: Option<bool>,
     /// Without any, every packet is untouched.
-    pub rules: Rules<RawRule, 0>,
+    #[serde(default, deserialize_with = "given")]
+    pub rules: Option<Rules<RawRule, 0>>,
+    /// Groups of targets of which none hears another.
+    #[serde(default, deserialize_with = "given")]
+    pub partition: Option<Groups>,
 }
 
 impl Vocabulary for RawPhase {
     const WHAT: &'static str = "a phase";
-    const ELSEWHERE: &'static [Elsewhere] = &[IN_A_RULE, (&["repeat"], "beside `phases`")];
+    const ELSEWHERE: &'static [Elsewhere] = &[
+        IN_A_RULE,
+        (&["repeat", "interfaces", "targets"], "beside `phases`"),
+    ];
 }
 
 impl HasRules for RawPhase {
     fn rules(&self) -> usize {
-        self.rules.0.len()
+        self.rules.as_ref().map_or(0, |rules| rules.0.len())
     }
 }
 

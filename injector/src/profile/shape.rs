@@ -1,5 +1,6 @@
 //! The shapes that values of a profile take: short or long, one or many.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -7,11 +8,12 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::issue::Issue;
 use super::strict::{Table, Vocabulary, table};
+use super::text::Name;
 use super::{Ecn, Expectation, Fragment, IcmpType};
 use crate::units::scalar::{Scalar, Shape, deserialize_shape};
 use crate::units::{
-    Address, CgroupPath, ContainerName, Field, Flows, Mac, Mark, Network, PacketRange, Pid,
-    PortRange, ProcessName, Span, TcpFlags, UserName,
+    Address, CgroupPath, ContainerName, Field, Flows, Interface, Mac, Mark, Network, PacketRange,
+    Pid, PortRange, ProcessName, Span, TcpFlags, UserName,
 };
 
 /// Most rules in a profile, those of all its phases together.
@@ -99,6 +101,11 @@ impl Entry for Network {
     const RATHER_THAN_NONE: &'static str = "leave the key out";
 }
 
+impl Entry for Interface {
+    const NONE: &'static str = "the list is empty, so there is no interface";
+    const RATHER_THAN_NONE: &'static str = "leave the key out";
+}
+
 impl Entry for Expectation {
     const NONE: &'static str = "the list is empty, so nothing is expected";
     const RATHER_THAN_NONE: &'static str = "leave the key out";
@@ -181,6 +188,35 @@ impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Alternatives<T>
     }
 }
 
+/// A list of 1 to `MAX` elements.
+pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
+            type Value = List<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<List<T, MAX>, A::Error> {
+                let empty = Issue::new("the list is empty").expected("at least one entry");
+                let mut elements = Vec::new();
+                bounded(seq, MAX, "entries", Some(empty), |element| {
+                    elements.push(element);
+                    Ok(())
+                })?;
+                Ok(List(elements))
+            }
+        }
+
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
 /// Hands at most `max` elements to `take`, and looks at no more than one beyond. None at all is
 /// `empty`, where that is an issue.
 pub(crate) fn bounded<'de, T, A>(
@@ -213,6 +249,50 @@ fn at_most(max: usize, what: &str, count: usize) -> Result<(), Issue> {
     }
     let issue = Issue::new(format!("more than {max} {what}"));
     Err(issue.expected(format!("at most {max} {what}")))
+}
+
+/// Mappings by names of which no two are the same: 1 to `MAX`, in the order in which they were written.
+pub(crate) struct ByName<T, const MAX: usize>(pub(crate) Vec<(String, T)>);
+
+impl<'de, T, const MAX: usize> Deserialize<'de> for ByName<T, MAX>
+where
+    T: Vocabulary + Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ByNameVisitor<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T, const MAX: usize> Visitor<'de> for ByNameVisitor<T, MAX>
+        where
+            T: Vocabulary + Deserialize<'de>,
+        {
+            type Value = ByName<T, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} for each name, as `name: {{…}}`", T::WHAT)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ByName<T, MAX>, A::Error> {
+                let mut all: Vec<(String, T)> = Vec::new();
+                let mut seen = HashSet::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    if !seen.insert(name.clone()) {
+                        let issue = Issue::new(format!("`{name}` is there twice"));
+                        return Err(de::Error::custom(issue.expected("different names")));
+                    }
+                    at_most(MAX, "entries", seen.len()).map_err(de::Error::custom)?;
+                    let Table(value) = map.next_value()?;
+                    all.push((name, value));
+                }
+                if all.is_empty() {
+                    let issue = Issue::new("the mapping is empty").expected("at least one name");
+                    return Err(de::Error::custom(issue));
+                }
+                Ok(ByName(all))
+            }
+        }
+
+        deserializer.deserialize_any(ByNameVisitor(PhantomData))
+    }
 }
 
 /// A list of rules: `MIN`, which is 0 or 1, to [`RULES_MAX`].

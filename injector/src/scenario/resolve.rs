@@ -6,11 +6,7 @@ mod links;
 mod verb;
 
 use self::cast::Cast;
-use super::{
-    Scenario,
-    schema::RawScenario,
-    shape::{List, Word},
-};
+use super::{Scenario, schema::RawScenario, shape::Word};
 use crate::{
     profile::{
         Source,
@@ -19,6 +15,7 @@ use crate::{
         issue::Issue,
         names_are_distinct,
         nearest::{list, nearest},
+        shape::List,
         strict::Table,
         text::{Name, Seed, Text},
         yaml::FieldPath,

@@ -7,12 +7,12 @@ use serde::{
 
 use super::{
     HOSTS_MAX, Pattern, STEPS_MAX,
-    shape::{List, Mtu, Patterns, Port, RawCommand, RawPattern, RawStatus, Word},
+    shape::{Mtu, Patterns, Port, RawCommand, RawPattern, RawStatus, Word},
 };
 use crate::{
     profile::{
         Expectation, Inline, given,
-        shape::OneOrMany,
+        shape::{List, OneOrMany},
         strict::{Elsewhere, Table, Vocabulary, table},
         text::{Name, Seed, Text},
     },

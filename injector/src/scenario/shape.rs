@@ -1,9 +1,9 @@
 //! The shapes that values of a scenario take.
 
-use std::{fmt, marker::PhantomData, str::FromStr};
+use std::str::FromStr;
 
 use regex_lite::Regex;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
 
 use super::{Pattern, Status};
 use crate::{
@@ -18,35 +18,6 @@ use crate::{
         whole_number,
     },
 };
-
-/// A list of 1 to `MAX` elements.
-pub(super) struct List<T, const MAX: usize>(pub Vec<T>);
-
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
-            type Value = List<T, MAX>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<List<T, MAX>, A::Error> {
-                let empty = Issue::new("the list is empty").expected("at least one entry");
-                let mut elements = Vec::new();
-                bounded(seq, MAX, "entries", Some(empty), |element| {
-                    elements.push(element);
-                    Ok(())
-                })?;
-                Ok(List(elements))
-            }
-        }
-
-        deserializer.deserialize_any(ListVisitor(PhantomData))
-    }
-}
 
 /// Declares values that are read from any scalar.
 macro_rules! scalars {

@@ -31,6 +31,9 @@ pub(super) enum Event<'a> {
         profile: &'a str,
         seed: u64,
         device: &'a str,
+        /// What the profile calls it, where that has targets.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<&'a str>,
         ifindex: u32,
         attached: &'a [Attached],
         /// What no rule touches.

@@ -68,6 +68,7 @@ fn started_at(
             profile: &record.profile,
             seed: record.seed,
             device: &place.device,
+            target: place.target.as_ref().map(|target| &*target.name),
             ifindex: session.ifindex(),
             attached: session.attached(),
             protected: &record.protected,

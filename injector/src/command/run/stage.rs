@@ -142,12 +142,12 @@ impl<'a> Stage<'a> {
 
     /// Whether nobody has to wait for the device.
     fn is_set(&self) -> Result<bool, Failure> {
-        let Place { netns, device } = self.place();
+        let Place { netns, device, .. } = self.place();
         Ok(!self.faults.wait_for_device || is_there(netns, &self.netns, device)?)
     }
 
     fn absence(&self, prepared: &Prepared) -> Result<Absence, Failure> {
-        let Place { netns, device } = self.place();
+        let Place { netns, device, .. } = self.place();
         let options = self.options(prepared);
         let absence = Absence::begin(netns, self.netns, device, prepared.first(), options)?;
         Ok(absence)
@@ -184,7 +184,7 @@ impl<'a> Stage<'a> {
     fn begin(&self, prepared: &Prepared) -> Result<(Session, Guard), Failure> {
         let guard = self.guard.clone().of_run(self.ends)?;
         guard.require_end(&prepared.plans)?;
-        let Place { netns, device } = self.place();
+        let Place { netns, device, .. } = self.place();
         let options = self.options(prepared);
         if self.global.verbose {
             let answers = prepared.answers();
@@ -205,7 +205,7 @@ impl<'a> Stage<'a> {
     /// Ends whatever has the device or waits for it, where that is wanted.
     fn make_room(&self) -> Result<(), Failure> {
         if self.faults.replace {
-            let Place { netns, device } = self.place();
+            let Place { netns, device, .. } = self.place();
             clear::stop_holder(netns, device)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
     AddressFamily,
-    address::AddressAttribute,
+    address::{AddressAttribute, AddressMessage},
     route::{RouteAttribute, RouteMessage, RouteType},
 };
 
@@ -14,15 +14,40 @@ use super::{Netlink, Result};
 impl Netlink {
     /// The addresses of every device.
     pub fn addresses(&self) -> Result<Vec<IpAddr>> {
-        let request = self.handle.address().get().execute();
-        let found: Vec<_> = self.wait("list the addresses", request.try_collect())?;
-        let attributes = found.into_iter().flat_map(|message| message.attributes);
+        let attributes = self.address_messages()?;
+        let attributes = attributes
+            .into_iter()
+            .flat_map(|message| message.attributes);
         let address = |attribute| match attribute {
             // On a point-to-point device the other one is the peer's.
             AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(address),
             _ => None,
         };
         Ok(attributes.filter_map(address).collect())
+    }
+
+    /// The device's own addresses.
+    pub fn addresses_of(&self, ifindex: u32) -> Result<Vec<IpAddr>> {
+        let messages = self.address_messages()?.into_iter();
+        let own = messages.filter(|message| message.header.index == ifindex);
+        let address = |message: AddressMessage| {
+            let (mut local, mut address) = (None, None);
+            for attribute in message.attributes {
+                match attribute {
+                    AddressAttribute::Local(own) => local = Some(own),
+                    AddressAttribute::Address(own) => address = Some(own),
+                    _ => {}
+                }
+            }
+            // On a point-to-point device the second is the peer's; IPv6 has it alone elsewhere.
+            local.or(address)
+        };
+        Ok(own.filter_map(address).collect())
+    }
+
+    fn address_messages(&self) -> Result<Vec<AddressMessage>> {
+        let request = self.handle.address().get().execute();
+        self.wait("list the addresses", request.try_collect())
     }
 
     /// Whether a default route of this version of IP leads to the device.

@@ -6,7 +6,11 @@ use serde_json::{Map, Value, json};
 pub(super) fn of(name: &str) -> Option<Map<String, Value>> {
     let constraints = match name {
         "RawProfile" => profile(),
-        "RawPhase" => json!({ "allOf": [above_0("for")] }),
+        "RawPhase" => json!({
+            "allOf": [above_0("for")],
+            "anyOf": [require("rules"), require("partition")],
+            "not": { "properties": { "ramp": { "const": true } }, "required": ["ramp", "partition"] },
+        }),
         "RawRule" => rule(),
         "RawMatch" => matching(),
         "RawDrop" => drop(),
@@ -28,8 +32,12 @@ fn above_0(key: &str) -> Value {
 
 fn profile() -> Value {
     json!({
-        "oneOf": [require("rules"), require("phases")],
-        "dependencies": { "repeat": ["phases"] },
+        "oneOf": [
+            { "anyOf": [require("rules"), require("partition")] },
+            require("phases"),
+        ],
+        "dependencies": { "repeat": ["phases"], "partition": ["targets"] },
+        "not": { "required": ["interfaces", "targets"] },
     })
 }
 

@@ -77,12 +77,18 @@ fn takes(schema: &Value, value: &Value) -> String {
     match value["type"].as_str() {
         Some("array") => {
             let [min, max] = ["minItems", "maxItems"].map(|key| &value[key]);
-            let of = match takes(schema, &value["items"]).as_str() {
-                MAPPING => "mappings",
+            let of = takes(schema, &value["items"]);
+            let of = match of.strip_prefix("a list") {
+                Some(rest) => format!("lists{rest}"),
+                None if of == MAPPING => "mappings".into(),
                 // Said before, of one alone.
-                _ => "such",
+                None => "such".into(),
             };
             format!("a list of {min} to {max} {of}")
+        }
+        Some("object") => {
+            let [min, max] = ["minProperties", "maxProperties"].map(|key| &value[key]);
+            format!("a mapping of {min} to {max} names to mappings")
         }
         Some("boolean") => "`true` or `false`".into(),
         other => panic!("no words for {other:?}"),

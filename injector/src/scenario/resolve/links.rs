@@ -3,16 +3,18 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    super::{
-        End, HOSTS_MAX, Link,
-        schema::RawLink,
-        shape::{List, Mtu},
-    },
+    super::{End, HOSTS_MAX, Link, schema::RawLink, shape::Mtu},
     Resolved, host,
 };
 use crate::profile::{
-    conflict::Conflict, default_name, issue::Issue, names_are_distinct, shape::OneOrMany,
-    strict::Table, text::Name, yaml::FieldPath,
+    conflict::Conflict,
+    default_name,
+    issue::Issue,
+    names_are_distinct,
+    shape::{List, OneOrMany},
+    strict::Table,
+    text::Name,
+    yaml::FieldPath,
 };
 
 /// The links, with their addresses; where none are given, one that joins all hosts.

@@ -166,6 +166,9 @@ impl Play<'_> {
         // A seed that was drawn at the start stays: what was not edited does not change.
         let seed = self.faults.seed.or(chosen.profile.seed);
         let seed = seed.or(self.session().record().map(|record| record.seed));
+        self.players[0]
+            .place()
+            .require_same_targets(&chosen.profile)?;
         let guards: Vec<_> = self.players.iter().map(|player| player.guard()).collect();
         let mut prepared = Prepared::all(chosen, seed, self.faults, &guards)?;
         for (guard, prepared) in guards.iter().zip(&mut prepared) {
