@@ -8,9 +8,9 @@ use aya_ebpf::{
 };
 use injector_common::{
     abi::{
-        Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, OWNER_KEYS_MAX, OwnerKey,
-        PathCounters, Point, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split, TABLES_MAX,
-        Told, TraceFilter, TraceState,
+        Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, HITS_BYTES, OWNER_KEYS_MAX,
+        OwnerKey, PathCounters, Point, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split,
+        TABLES_MAX, Told, TraceFilter, TraceState,
     },
     corrupt::Target,
     fate::Levels,
@@ -118,10 +118,9 @@ pub static TRACE: Array<TraceFilter> = Array::with_max_entries(1, 0);
 #[map]
 pub static TRACE_STATE: Array<TraceState> = Array::with_max_entries(1, 0);
 
-/// The hits, for whoever listens. A quarter of a second's worth where a million packets a second are hit at
-/// 1 %, headers only.
+/// The hits, for whoever listens; smaller where a run has several devices.
 #[map]
-pub static HITS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
+pub static HITS: RingBuf = RingBuf::with_byte_size(HITS_BYTES, 0);
 
 /// Where a hit lies until it is in the ring.
 #[map]

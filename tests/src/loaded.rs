@@ -42,6 +42,7 @@ pub fn load_for(plan: &Plan, xdp: XdpMode, needs: Needs) -> Result<Ebpf, String>
         has_fq: true,
         xdp,
         frame_len_max: 1522,
+        interfaces: 1,
         needs,
     };
     let mut ebpf =

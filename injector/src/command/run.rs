@@ -6,6 +6,7 @@ mod ending;
 mod ends;
 mod entering;
 mod event;
+mod files;
 mod judge;
 mod output;
 mod phases;
@@ -31,12 +32,13 @@ pub(super) use self::{
     telemetry::Telemetry,
 };
 
-use std::{sync::Once, time::Duration};
+use std::{io, sync::Once, time::Duration};
 
 use tokio::runtime::Runtime;
 
 use self::{
-    confirm::Confirm, ending::Ending, output::Outputs, play::Remains, signals::Told, watch::Watch,
+    confirm::Confirm, ending::Ending, files::Files, output::Outputs, play::Remains, signals::Told,
+    watch::Watch,
 };
 use super::{Outcome, guard::Guard, place::Place, plan};
 use crate::{
@@ -107,20 +109,25 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let outputs = Outputs::create(&args.judge)?;
     let telemetry =
         Telemetry::open(&faults.metrics, &runtime)?.recording(args.judge.report.is_some());
+    let files = Files::raise().map_err(io::Error::from)?;
     let mut influences = Influences {
         ends: Ends::new(Signals::install(&runtime)?),
         watch,
         wishes: None,
     };
+    let count = guards.len();
     let stages = guards.into_iter().zip(&prepared);
-    let stages =
-        stages.map(|(guard, prepared)| Stage::new(faults, global, guard, needs(prepared), ends));
-    let stages = stages.collect::<Result<Vec<_>, _>>()?;
+    let stages = stages.map(|(guard, prepared)| {
+        let stage = Stage::new(faults, global, guard, needs(prepared), ends)?;
+        Ok(stage.among(count))
+    });
+    let stages = stages.collect::<Result<Vec<_>, Failure>>()?;
     let played = play_on(
         &stages,
         prepared,
         telemetry,
         args,
+        files,
         &mut influences,
         &runtime,
     )?;
@@ -168,6 +175,7 @@ fn play_on(
     mut prepared: Vec<Prepared>,
     mut telemetry: Telemetry,
     args: &Run,
+    files: Files,
     influences: &mut Influences,
     runtime: &Runtime,
 ) -> Result<Played, Failure> {
@@ -202,7 +210,7 @@ fn play_on(
             if std::mem::take(&mut is_first) {
                 let entry = play.session().command_entry();
                 influences.ends.command =
-                    child::spawn(&args.command, &global.netns(), entry.as_deref())?;
+                    child::spawn(&args.command, &global.netns(), entry.as_deref(), files)?;
                 influences.ends.confirm = ask(args, &play.name())?;
             }
             play.play(influences).await

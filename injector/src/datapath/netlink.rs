@@ -20,7 +20,7 @@ use netlink_packet_route::{
 };
 use nix::libc;
 pub use qdisc::FqOptions;
-use rtnetlink::{Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkGetRequest, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use tokio::runtime::Runtime;
 
 use super::{Error, Result};
@@ -110,7 +110,26 @@ impl Netlink {
 
     /// The device of that name, if there is one.
     pub fn find_link(&self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        // What no device can be called is refused, and not only not found.
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+            return Ok(None);
+        }
+        self.one_link(self.handle.link().get().match_name(name))
+    }
+
+    /// Those of these devices that are there. A list of all would take the longer, the more of them a run is on.
+    pub fn links_at(&self, indexes: impl IntoIterator<Item = u32>) -> Result<Vec<Link>> {
+        let one = |index| self.one_link(self.handle.link().get().match_index(index));
+        let found = indexes.into_iter().map(|index| one(index).transpose());
+        found.flatten().collect()
+    }
+
+    fn one_link(&self, request: LinkGetRequest) -> Result<Option<Link>> {
+        let found = self.wait("look for a network interface", request.execute().try_next());
+        match found {
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
+            found => Ok(found?.map(link)),
+        }
     }
 
     /// Creates a veth pair and leaves it down.

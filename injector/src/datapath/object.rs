@@ -8,7 +8,10 @@ use aya::{
     programs::{Program, ProgramError},
 };
 use injector_common::{
-    abi::{self, CONNECTIONS_MAX, EPOCHS, RuleState, XdpMode, features, globals, maps, programs},
+    abi::{
+        self, CONNECTIONS_MAX, EPOCHS, HITS_BYTES, OWNER_KEYS_MAX, RuleState, XdpMode, features,
+        globals, maps, programs,
+    },
     field,
 };
 
@@ -41,6 +44,8 @@ pub struct Specialisation {
     pub xdp: XdpMode,
     /// The longest frame that is one packet on the device's wire.
     pub frame_len_max: u32,
+    /// How many interfaces the run has.
+    pub interfaces: u32,
     /// What the plans that may come into force make use of.
     pub needs: Needs,
 }
@@ -72,6 +77,7 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
         loader.map_max_entries(map, elements.max(1));
     }
     loader.map_max_entries(maps::SPLITS, processors()? * ring);
+    loader.map_max_entries(maps::HITS, hits(special.interfaces));
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
@@ -96,8 +102,17 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
     Ok(ebpf)
 }
 
+/// Bytes of the ring by which a run on so many interfaces tells of packets on each: together as many as on one,
+/// but for the smallest ring that there can be.
+fn hits(interfaces: u32) -> u32 {
+    /// Whole pages, of any architecture.
+    const HITS_BYTES_MIN: u32 = 64 << 10;
+    let share = HITS_BYTES / interfaces.clamp(1, HITS_BYTES).next_power_of_two();
+    share.max(HITS_BYTES_MIN)
+}
+
 /// How many elements the maps have that depend on the rules.
-fn sizes(needs: &Needs) -> [(&'static str, u32); 12] {
+fn sizes(needs: &Needs) -> [(&'static str, u32); 13] {
     let models = needs.models.times(needs.generations());
     let tables = abi::table(needs.generations(), 0);
     let slots = needs.generations() * needs.slots;
@@ -108,9 +123,15 @@ fn sizes(needs: &Needs) -> [(&'static str, u32); 12] {
     };
     let counts = needs.features & features::field(field::CONNECTION) != 0;
     let connections = if counts { CONNECTIONS_MAX } else { 0 };
+    let owner_keys = if needs.looks_for_owners() {
+        OWNER_KEYS_MAX
+    } else {
+        0
+    };
     [
         (maps::RULES, tables),
         (maps::CONNECTIONS, connections),
+        (maps::OWNER_KEYS, owner_keys),
         (maps::DIMENSIONS, searched),
         (maps::ROWS, searched * needs.rows),
         (maps::FAULTS, slots),

@@ -117,6 +117,11 @@ impl Pair {
             .chain([&self.far])
     }
 
+    /// Their indexes.
+    pub fn indexes(&self) -> impl Iterator<Item = u32> {
+        self.devices().map(|link| link.index)
+    }
+
     /// Brings all devices up.
     pub fn bring_up(&self, netlink: &Netlink) -> Result<()> {
         self.devices().try_for_each(|link| netlink.bring_up(link))
@@ -143,7 +148,7 @@ impl Pair {
         const STEP: Duration = Duration::from_millis(2);
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let Some(down) = self.first_down(&netlink.links()?) else {
+            let Some(down) = self.first_down(&netlink.links_at(self.indexes())?) else {
                 return Ok(());
             };
             if Instant::now() > give_up {

@@ -96,6 +96,7 @@ pub fn programs() -> Result<()> {
         xdp: XdpMode::Native,
         frame_len_max: 1514,
         // Everything in the programs, but small maps.
+        interfaces: 1,
         needs: Needs {
             features: Needs::ANY.features,
             ..Needs::of([&plan])

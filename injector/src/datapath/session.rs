@@ -50,6 +50,8 @@ pub struct Options {
     pub attach: AttachPolicy,
     /// XDP.
     pub xdp: XdpPolicy,
+    /// How many interfaces the run has.
+    pub interfaces: u32,
     /// How long the faults outlive their process.
     pub lapse: Lapse,
     /// Whether nobody watches the run, and others may swap its rules.
@@ -294,14 +296,15 @@ impl Session {
     fn seen(&self) -> Result<Option<Seen>> {
         let device = Identity::of(&self.target.link);
         let netlink = Netlink::open()?;
-        let links = netlink.links()?;
+        let look = || netlink.links_at(self.inventory.pair.indexes().chain([device.index]));
+        let links = look()?;
         if device.among(&links).is_none() {
             return Ok(None);
         }
         match self.inventory.look(&netlink, &links) {
             Ok(seen) if seen.missing.is_empty() => Ok(Some(seen)),
             // What ended with the device meanwhile was not taken away.
-            found => match device.among(&netlink.links()?) {
+            found => match device.among(&look()?) {
                 Some(_) => found.map(Some),
                 None => Ok(None),
             },

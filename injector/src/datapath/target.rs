@@ -37,7 +37,7 @@ impl Identity {
 
     /// The device as it is now, if there still is one.
     pub fn find(&self, netlink: &Netlink) -> Result<Option<Link>> {
-        Ok(self.among(&netlink.links()?).cloned())
+        Ok(self.among(&netlink.links_at([self.index])?).cloned())
     }
 
     /// Likewise, among these.
@@ -67,12 +67,12 @@ pub enum Framing {
 impl Target {
     /// Finds the device, inside the namespace of the calling thread.
     pub fn find(netlink: &Netlink, netns: &Netns, device: &str) -> Result<Self> {
-        let links = netlink.links()?;
-        let Some(link) = links.iter().find(|link| link.name == device) else {
+        let Some(link) = netlink.find_link(device)? else {
+            let existing = netlink.links()?.into_iter();
             return Err(Error::NoDevice {
                 device: device.into(),
                 netns: netns.to_string(),
-                existing: links.into_iter().map(|link| link.name).collect(),
+                existing: existing.map(|link| link.name).collect(),
             });
         };
         let framing = match link.layer {
@@ -85,10 +85,7 @@ impl Target {
                 });
             }
         };
-        Ok(Self {
-            link: link.clone(),
-            framing,
-        })
+        Ok(Self { link, framing })
     }
 
     /// The longest frame that is one packet on the wire: MTU, Ethernet header and two VLAN tags.

@@ -7,6 +7,7 @@ use std::{
 
 use tokio::process::{Child, Command};
 
+use super::files::Files;
 use crate::{
     datapath::Netns,
     error::{Code, Failure},
@@ -17,6 +18,7 @@ pub(super) fn spawn(
     command: &[OsString],
     netns: &Netns,
     entry: Option<&Path>,
+    files: Files,
 ) -> Result<Option<Child>, Failure> {
     let Some((program, args)) = command.split_first() else {
         return Ok(None);
@@ -26,10 +28,11 @@ pub(super) fn spawn(
     let netns = netns.clone();
     let open = |entry| File::options().write(true).open(entry);
     let mut entry = entry.map(open).transpose()?;
-    // SAFETY: opens a file and calls setns: async-signal-safe but for allocation, and this process
+    // SAFETY: sets a limit, writes to a file, opens one and calls setns: async-signal-safe but for allocation, and this process
     // has no other thread that could hold the allocator's lock when it forks.
     unsafe {
         command.pre_exec(move || {
+            files.restore()?;
             if let Some(entry) = &mut entry {
                 entry.write_all(b"0")?;
             }

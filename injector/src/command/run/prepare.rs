@@ -173,6 +173,7 @@ impl Prepared {
         Options {
             attach: faults.attach.attach,
             xdp: faults.attach.xdp,
+            interfaces: 1,
             lapse: faults.lapse,
             background: false,
             command_group: faults.only_command,

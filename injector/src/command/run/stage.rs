@@ -37,6 +37,8 @@ pub(in crate::command) struct Stage<'a> {
     guard: Guard,
     needs: Needs,
     background: bool,
+    /// How many interfaces the run has.
+    interfaces: u32,
     /// Whether it is known that the faults end.
     pub(super) ends: bool,
     netns: NetnsId,
@@ -73,6 +75,7 @@ impl<'a> Stage<'a> {
             global,
             needs,
             background: false,
+            interfaces: 1,
             ends,
             netns: guard.place().netns.id()?,
             guard,
@@ -83,6 +86,14 @@ impl<'a> Stage<'a> {
     /// Where that is.
     pub(super) fn place(&self) -> &Place {
         self.guard.place()
+    }
+
+    /// One of several that are played on together.
+    pub(super) fn among(self, interfaces: usize) -> Self {
+        Self {
+            interfaces: u32::try_from(interfaces).unwrap_or(u32::MAX),
+            ..self
+        }
     }
 
     /// For faults that others may swap.
@@ -213,6 +224,7 @@ impl<'a> Stage<'a> {
 
     fn options(&self, prepared: &Prepared) -> Options {
         Options {
+            interfaces: self.interfaces,
             background: self.background,
             ..prepared.options(self.faults)
         }

@@ -65,6 +65,7 @@ impl Assembly<'_> {
             has_fq,
             xdp: attach::xdp_mode(&needs, &target, options.xdp),
             frame_len_max: target.frame_len_max(),
+            interfaces: options.interfaces,
             needs,
         };
         let Loaded {
