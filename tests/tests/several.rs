@@ -1,6 +1,11 @@
 //! Faults on several interfaces together.
 
-use std::process::Output;
+use std::{
+    fs,
+    process::Output,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use injector_tests::{
     Family, Injector, Netns,
@@ -209,7 +214,7 @@ fn metrics_tell_the_interfaces_apart() {
     // Which are written after the counters are told.
     injector.counters();
     injector.counters();
-    let text = std::fs::read_to_string(file).expect("the metrics");
+    let text = fs::read_to_string(file).expect("the metrics");
     injector.stop();
     for device in ["port0", "port1"] {
         let dropped = format!("rule=\"all\",dev=\"{device}\",dir=\"egress\",verdict=\"dropped\"");
@@ -222,4 +227,54 @@ fn metrics_tell_the_interfaces_apart() {
         text.matches("# TYPE injector_profile_info gauge").count(),
         1
     );
+}
+
+#[test]
+fn no_packet_meets_faults_that_cannot_be_in_force_everywhere() {
+    let star = Star::new(3);
+    let holder = Injector::start_on(&star.switch, "port1", SILENCE, &[]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut arrived = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                arrived.push(star.deliver(Family::V4, 2, 0, 20));
+            }
+            arrived
+        });
+        // The second takes its time, before the third fails.
+        let args = ["run", "-i", "port0", "-i", "port2", "-i", "port1"];
+        let faults = ["--drop", "100%"];
+        let output = injector::call(&star.switch, &[&args[..], &faults].concat());
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+        let arrived = sender.join().expect("the sender");
+        assert!(
+            !arrived.is_empty() && arrived.iter().all(|&count| count == 20),
+            "{arrived:?}"
+        );
+    });
+    holder.stop();
+}
+
+#[test]
+fn a_saved_profile_is_swapped_in_everywhere() {
+    let star = Star::new(3);
+    let directory = Directory::new("several-watch");
+    let file = directory.file("profile.yaml");
+    fs::write(&file, SILENCE).expect("write the profile");
+    let path = file.to_str().expect("UTF-8");
+    let args = [path, "-i", "port1", "--watch"];
+    let injector = Injector::start_on(&star.switch, "port0", "", &args);
+    injector.in_force();
+    assert_eq!(heard(&star), [false, false]);
+    let open = "{name: open, rules: [{name: all, match: {dst: 192.0.2.1}, drop: 100%}]}";
+    fs::write(&file, open).expect("write the profile");
+    let former = injector.reloaded().former;
+    assert!(
+        former.rules.iter().all(|rule| rule.dropped >= 20),
+        "{former:?}"
+    );
+    assert_eq!(heard(&star), [true, true]);
+    injector.stop();
 }
