@@ -55,7 +55,8 @@ impl Live {
             View::None => {}
             View::Redrawn(bar) => {
                 bar.set_position(elapsed.as_millis() as u64);
-                bar.set_message(format!("{}\n{}", heading(), report::text(achieved)));
+                let text = shortened(&report::text(achieved));
+                bar.set_message(format!("{}\n{text}", heading()));
             }
             View::Plain { due } => {
                 if elapsed >= *due {
@@ -103,6 +104,20 @@ fn bar(total: Option<Duration>) -> ProgressBar {
     bar
 }
 
+/// As much of a text as is surely seen: what does not fit on a terminal cannot be redrawn.
+fn shortened(text: &str) -> String {
+    const LINES_MAX: usize = 20;
+    let lines: Vec<_> = text.lines().collect();
+    if lines.len() <= LINES_MAX {
+        return text.to_owned();
+    }
+    let left_out = lines.len() - LINES_MAX;
+    format!(
+        "{}\n… and {left_out} more: `injector status`",
+        lines[..LINES_MAX].join("\n")
+    )
+}
+
 fn clock(elapsed: Duration, total: Option<Duration>) -> String {
     let seconds = |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
     match total {
@@ -112,5 +127,22 @@ fn clock(elapsed: Duration, total: Option<Duration>) -> String {
             format::duration(total.as_nanos() as u64)
         ),
         None => format!("{}", seconds(elapsed)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_table_is_cut_off_and_a_short_one_is_not() {
+        let lines = |count: usize| -> String { (0..count).map(|n| format!("{n}\n")).collect() };
+        assert_eq!(shortened(&lines(20)), lines(20));
+        let text = shortened(&lines(23));
+        assert_eq!(text.lines().count(), 21);
+        assert!(
+            text.ends_with("\n19\n… and 3 more: `injector status`"),
+            "{text}"
+        );
     }
 }
