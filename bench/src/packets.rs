@@ -110,9 +110,12 @@ fn xdp_drop(contest: &Contest, lab: &Lab) {
     contest.row(XDP_DROP, Unit::MpacketsPerSecond, contestants);
 }
 
+/// A, and not B, whatever the machine is, of which namespaces inherit it.
 fn make_router(lab: &Lab) {
+    let set_forwarding = |on| fs::write("/proc/sys/net/ipv4/ip_forward", on).expect("set it");
+    lab.b.run(|| set_forwarding("0"));
     lab.a.run(|| {
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward");
+        set_forwarding("1");
         tool::ip(&format!("route add 10.99.0.0/24 via {}", lab.b.v4));
     });
 }
