@@ -5,7 +5,6 @@
 
 mod attach;
 pub mod capability;
-pub mod cgroups;
 pub mod clear;
 pub mod containers;
 pub mod control;
@@ -13,7 +12,7 @@ pub mod counters;
 mod error;
 mod ethtool;
 pub mod eviction;
-mod groups;
+pub mod groups;
 pub mod journal;
 mod loader;
 pub mod namespaces;

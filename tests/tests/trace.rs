@@ -13,8 +13,8 @@ use std::{
 
 use etherparse::PacketBuilder;
 use injector_tests::{
-    Injector, Lab, directory::Directory, injector, kernel, listener::Listener, predict::Oracle,
-    tcp::Transfer, tool, tun::Tun, udp::Flow,
+    Injector, Lab, directory::Directory, groups, injector, kernel, listener::Listener,
+    predict::Oracle, tcp::Transfer, tool, tun::Tun, udp::Flow,
 };
 use nix::{
     sys::signal::Signal,
@@ -349,13 +349,7 @@ struct Group(PathBuf);
 
 impl Group {
     fn new() -> Self {
-        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
-        let mut mounts = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>());
-        let mount = mounts.find(|mount| mount[2] == "cgroup2");
-        let root = PathBuf::from(mount.expect("control groups of version 2")[1]);
-        let path = root.join(format!("injector-trace-{}", std::process::id()));
+        let path = groups::root().join(format!("injector-trace-{}", std::process::id()));
         fs::create_dir_all(path.join("below")).expect("make a group");
         Self(path)
     }

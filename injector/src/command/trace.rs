@@ -15,7 +15,7 @@ use super::{Outcome, print_line, quick, signals::Signals};
 use crate::{
     cli::{Fault, Global, Trace},
     datapath::{
-        cgroups::Names,
+        groups::Names,
         journal::{self, Record},
         netns::NetnsId,
         trace::{self, Listener},

@@ -1,5 +1,7 @@
 //! Control groups (version 2).
 
+mod names;
+
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -11,6 +13,8 @@ use nix::libc;
 use procfs::process::Process;
 
 use super::{Error, Result, undo::Effect};
+
+pub use self::names::Names;
 
 /// Where the processes of a group are listed, and join it.
 const PROCESSES: &str = "cgroup.procs";

@@ -1,27 +1,15 @@
-//! Control groups (version 2), by name and by number.
+//! Control groups by their numbers.
 
 use std::{
     collections::HashMap,
-    fs, io,
-    os::unix::fs::DirEntryExt as _,
-    path::{Path, PathBuf},
+    fs,
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _},
+    path::Path,
 };
 
-use super::{Error, Result};
+use super::Groups;
 
-/// Where they are.
-fn root() -> Result<PathBuf> {
-    let mounts = procfs::mounts()
-        .map_err(|error| Error::refused("read /proc/mounts", io::Error::other(error)))?;
-    let mut mounts = mounts.into_iter();
-    let mount = mounts.find(|mount| mount.fs_vfstype == "cgroup2");
-    mount
-        .map(|mount| PathBuf::from(mount.fs_file))
-        .ok_or(Error::NoCgroups)
-}
-
-/// The paths of groups that the programs know by their numbers: of their directories' inodes (`cgroup_id()` in
-/// include/linux/cgroup.h), which are not used again.
+/// The paths of groups that the programs know by their numbers, which are not used again.
 #[derive(Default)]
 pub struct Names(HashMap<u64, Option<String>>);
 
@@ -31,14 +19,13 @@ impl Names {
         if number == 0 {
             return None;
         }
-        let path = || root().ok().and_then(|root| find(&root, number));
+        let path = || find(&Groups::find().ok()?.root, number);
         self.0.entry(number).or_insert_with(path).clone()
     }
 }
 
 /// Looks through the tree: opening a file by its handle would take another capability.
 fn find(root: &Path, number: u64) -> Option<String> {
-    use std::os::unix::fs::MetadataExt as _;
     if fs::metadata(root).is_ok_and(|root| root.ino() == number) {
         return Some("/".into());
     }
