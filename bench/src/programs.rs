@@ -76,10 +76,10 @@ impl Own {
         Ok(counters.iter().map(|counters| counters.matched).sum())
     }
 
-    /// Has them tell of packets that the profile's first rule hits, by these odds.
+    /// Has them tell of packets that the profile's first rule hits, by these odds; where they are 0, nobody listens.
     pub fn tell(&mut self, odds: u64) -> Result<(), String> {
         let mut filter = TraceFilter {
-            until_ns: u64::MAX,
+            until_ns: if odds == 0 { 0 } else { u64::MAX },
             odds,
             window_max: u64::MAX,
             faults: u32::MAX,

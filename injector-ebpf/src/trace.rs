@@ -134,25 +134,24 @@ extern "C" fn tell_frame(ctx: *mut xdp_md) -> u32 {
     0
 }
 
-/// Whether somebody wants to hear of it, and there is time to.
+/// Whether somebody wants to hear of it, and there is time to. What rules out most, and takes least, comes first.
 #[inline(always)]
 fn is_wanted(filter: &TraceFilter, hit: &mut Hit, frame: &Frame) -> bool {
-    if filter.faults & hit.faults == 0 || !filter.has_slot(hit.slot) {
-        return false;
-    }
-    hit.time_ns = monotonic_ns();
-    if filter.until_ns < hit.time_ns {
+    if filter.faults & hit.faults == 0 || !filter.has_slot(hit.slot) || !is_drawn(filter.odds) {
         return false;
     }
     if filter.entries_len != 0 && !matches(filter, frame, hit.flags & hit::RAW_IP != 0) {
         return false;
     }
-    // Nothing is drawn where every one is wanted. SAFETY: the helper only draws a number.
-    if filter.odds <= u32::MAX.into() && u64::from(unsafe { bpf_get_prandom_u32() }) >= filter.odds
-    {
-        return false;
-    }
-    has_room(filter, hit.time_ns)
+    hit.time_ns = monotonic_ns();
+    filter.until_ns >= hit.time_ns && has_room(filter, hit.time_ns)
+}
+
+/// Nothing is drawn where every one is wanted.
+#[inline(always)]
+fn is_drawn(odds: u64) -> bool {
+    // SAFETY: the helper only draws a number.
+    odds > u32::MAX.into() || u64::from(unsafe { bpf_get_prandom_u32() }) < odds
 }
 
 #[inline(always)]
