@@ -183,7 +183,7 @@ fn a_rule_for_a_container_is_refused_where_its_packets_have_lost_their_owner() {
         container.name
     );
     let before = Snapshot::of(&lab.a.netns);
-    let output = injector::call_run(&lab.a.netns, &lab.a.device, &profile, &[]);
+    let output = injector::call_run(&lab.a.netns, &lab.a.device, &profile, &["--for", "1s"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{said}");
     let remedy = format!("--container {}", container.name);
