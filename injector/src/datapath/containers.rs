@@ -77,7 +77,7 @@ struct Noted {
     is_pod: bool,
     /// Its first process, unless it has ended.
     first: Option<First>,
-    /// What is in the name of its control group; the identifier where it is not known.
+    /// How the name of its control group ends; with the identifier where it is not known.
     group: Option<String>,
 }
 
@@ -119,7 +119,7 @@ impl Noted {
         self.names.first().unwrap_or(&self.id)
     }
 
-    /// What the path of its control group contains.
+    /// How the name of its control group ends.
     fn group(&self) -> &str {
         self.group.as_deref().unwrap_or(&self.id)
     }
@@ -135,7 +135,7 @@ impl Noted {
             None => {
                 let groups = process.cgroups().ok()?.0;
                 let mut paths = groups.iter().map(|group| &group.pathname);
-                paths.any(|path| path.contains(self.group()))
+                paths.any(|path| path.split('/').any(|name| is_of(name, self.group())))
             }
         };
         (is_it && !has_ended).then_some(process)
@@ -158,9 +158,18 @@ impl Noted {
 /// `None` where it has none.
 fn whole_group(path: &str, part: &str, is_pod: bool) -> Option<String> {
     let parts: Vec<_> = path.split('/').collect();
-    let own = parts.iter().position(|name| name.contains(part))?;
+    let own = parts.iter().rposition(|name| is_of(name, part))?;
     let len = if is_pod { own } else { own + 1 };
     Some(parts[..len].join("/"))
+}
+
+/// Whether a control group of this name is a container's: `ID`, `libpod-ID`, `docker-ID.scope`.
+fn is_of(name: &str, part: &str) -> bool {
+    let before = name
+        .strip_suffix(".scope")
+        .unwrap_or(name)
+        .strip_suffix(part);
+    name == part || before.is_some_and(|before| before.is_empty() || before.ends_with('-'))
 }
 
 /// The container of that name or identifier, or of whose identifier alone this is the beginning.

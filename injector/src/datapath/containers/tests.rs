@@ -220,9 +220,20 @@ fn the_group_of_a_container_has_all_of_its_processes() {
     let pod = whole_group("/kubepods/burstable/podX/abc", "abc", true);
     assert_eq!(pod.as_deref(), Some("/kubepods/burstable/podX"));
     // Others' processes are there, too.
-    for path in ["/user.slice/elsewhere", "/"] {
-        assert_eq!(whole_group(path, "abc", false), None);
+    for path in [
+        "/user.slice/elsewhere",
+        "/",
+        "/abc.slice/x.service",
+        "/xabc",
+    ] {
+        assert_eq!(whole_group(path, "abc", false), None, "{path}");
     }
+    let unit = whole_group(
+        "/machine.slice/machine-web.scope/payload",
+        "machine-web.scope",
+        false,
+    );
+    assert_eq!(unit.as_deref(), Some("/machine.slice/machine-web.scope"));
 }
 
 /// A process that ends with its test.
