@@ -3,8 +3,13 @@
 use std::{process::Output, time::Duration};
 
 use injector_tests::{
-    Injector, Lab, Netns, clock::wait_until, container::Container, injector, residue::Snapshot,
-    tool, udp::Flow,
+    Injector, Lab, Netns,
+    clock::wait_until,
+    container::Container,
+    injector::{self, Background},
+    residue::Snapshot,
+    tool,
+    udp::Flow,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,6 +177,25 @@ fn of_two_containers_that_share_a_network_one_is_hit() {
     let end = run.stop();
     let rule = end.achieved().only();
     assert_eq!((rule.matched, rule.dropped), (3, 3));
+}
+
+#[test]
+fn when_a_container_has_ended_rules_for_another_one_may_follow() {
+    let lab = Lab::new();
+    let [first, second] = ["first", "second"].map(|name| Container::runc(name, &lab.a.netns));
+    let rules = |container: &Container| {
+        format!(
+            "{{name: x, rules: [{{match: {{container: {}}}, drop: 100%}}]}}",
+            container.name
+        )
+    };
+    let _applied = Background::apply(&lab.a, &rules(&first), &[]);
+    ends(&first);
+    drop(first);
+    let applied = injector::call_apply(&lab.a.netns, "eth0", &rules(&second), &[]);
+    let said = String::from_utf8_lossy(&applied.stderr);
+    assert!(applied.status.success(), "{said}");
+    assert!(!is_answered(&second), "a packet of the container passed");
 }
 
 #[test]

@@ -111,7 +111,8 @@ impl Labeller {
         })
     }
 
-    /// Labels the sockets of these owners from now on, and those that they have already.
+    /// Labels the sockets of these owners from now on, and those that they have already. Only those have to be there
+    /// that have not been looked for before.
     pub(super) fn look_for(&mut self, owners: &Owners, ebpf: &mut Ebpf) -> Result<()> {
         if owners.is_empty() {
             return Ok(());
@@ -123,18 +124,31 @@ impl Labeller {
             self.groups = Some(groups);
             self.try_out()?;
         }
-        let sought = |owner| Ok((Sought::resolve(owner, self.netns)?, owners.bit(owner)));
-        self.wanted = owners.0.iter().map(sought).collect::<Result<_>>()?;
+        let former = self.wanted.len();
+        let mut new = Vec::new();
+        for owner in owners.0.iter().skip(former) {
+            let sought = Sought::resolve(owner, self.netns)?;
+            self.key(&sought)?;
+            new.push((sought, owners.bit(owner)));
+        }
+        self.wanted.extend(new);
+        let labelled = self.note_keys().and_then(|()| self.refresh());
+        if labelled.is_err() {
+            self.wanted.truncate(former);
+        }
+        labelled
+    }
+
+    fn note_keys(&mut self) -> Result<()> {
         let mut bits: HashMap<OwnerKey, u64> = HashMap::new();
         for (sought, bit) in &self.wanted {
-            if let Some(key) = self.key(sought)? {
+            // Of those that were looked for before a group may have gone, and come again with another number.
+            if let Ok(Some(key)) = self.key(sought) {
                 *bits.entry(key).or_default() |= bit;
             }
         }
-        for (key, bits) in bits {
-            self.set(key, bits)?;
-        }
-        self.refresh()
+        bits.into_iter()
+            .try_for_each(|(key, bits)| self.set(key, bits))
     }
 
     /// Labels a socket of our own. Where that fails, the program's labels are lost in silence.
