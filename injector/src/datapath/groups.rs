@@ -7,6 +7,8 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use nix::libc;
@@ -107,6 +109,7 @@ impl CommandGroup {
 pub(super) fn disband(directory: &Path) -> Result<Effect> {
     /// How often to look again for processes that have come into being meanwhile.
     const TRIES: usize = 100;
+    const STEP: Duration = Duration::from_millis(1);
     let failed = |source| Error::File {
         action: "delete",
         path: directory.to_owned(),
@@ -123,7 +126,7 @@ pub(super) fn disband(directory: &Path) -> Result<Effect> {
     for _ in 0..TRIES {
         match remove(directory, &mut above) {
             Ok(()) => return Ok(Effect::Undone),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => thread::sleep(STEP),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Effect::Undone),
             Err(error) => return Err(failed(error)),
         }
