@@ -61,7 +61,7 @@ Exit codes: 0 ok, 1 bug, 2 usage, 3 profile invalid, 4 not permitted or not supp
 130 after Ctrl-C";
 
 /// What applies to every command.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// Act inside this network namespace: a name of `ip netns`, a path, or pid:N
     #[arg(long, global = true, value_name = "NAME|PATH|pid:N",

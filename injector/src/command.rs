@@ -50,7 +50,7 @@ type Outcome = Result<u8, Failure>;
 /// Executes the command line, and reports a failure.
 pub fn execute(mut cli: Cli) -> ExitCode {
     let allowed = capability::refuse_lent().map_err(Failure::from);
-    let understood = allowed.and_then(|()| container::resolve(&mut cli));
+    let understood = allowed.and_then(|()| container::resolve(&mut cli.global));
     let Cli { command, global } = cli;
     let outcome = understood.and_then(|()| match command {
         Command::Run(args) => run::run(&args, &global),

@@ -22,14 +22,8 @@ Examples:
   injector trace -i eth0 --fault corrupt --pcap hits.pcapng")]
 pub struct Trace {
     /// The interface, on which faults are in force
-    #[arg(
-        long,
-        short,
-        value_name = "DEV",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub interface: String,
+    #[arg(long, short, value_name = "DEV")]
+    pub interface: Option<String>,
     /// Only packets of this rule; repeatable
     #[arg(long = "rule", value_name = "NAME")]
     pub rules: Vec<String>,

@@ -134,7 +134,7 @@ fn orders(faults: &Faults, global: &Global) -> Result<Vec<Order>, Failure> {
         global.say("what the profile expects is not judged in the background: `run` does that");
     }
     let ssh = Guard::ssh(faults.protect, global);
-    let places = Place::of(&chosen.profile, &faults.interfaces, &global.netns())?;
+    let places = Place::of(&chosen.profile, &faults.interfaces, global)?;
     if places.len() > 1 && faults.wait_for_device {
         return Err(one_waits());
     }

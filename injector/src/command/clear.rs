@@ -29,7 +29,7 @@ pub(super) fn clear(args: &Clear, global: &Global) -> Outcome {
             failures: Vec::new(),
         }
     } else {
-        each(&Place::all(&args.interfaces, &global.netns())?)?
+        each(&Place::all(&args.interfaces, global)?)?
     };
     if global.json {
         print_json(&Answer {

@@ -112,7 +112,7 @@ impl Order {
         let arguments = ["injector".to_owned()].into_iter().chain(request.arguments);
         let cli = Cli::try_parse_from(arguments);
         let mut cli = cli.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-        container::resolve(&mut cli)?;
+        container::resolve(&mut cli.global)?;
         let Command::Apply(apply) = cli.command else {
             return Err(Failure::new(Code::Usage, "only `apply` can be held"));
         };
@@ -128,8 +128,7 @@ impl Order {
             ..cli.global
         };
         let chosen = Chosen::from(&faults, request.stdin, &global)?;
-        let mut places =
-            Place::of(&chosen.profile, &faults.interfaces, &global.netns())?.into_iter();
+        let mut places = Place::of(&chosen.profile, &faults.interfaces, &global)?.into_iter();
         let place = places.find(|place| place.to_string() == request.at);
         let place = place.ok_or_else(|| {
             let message = format!("`{}` is gone", request.at);

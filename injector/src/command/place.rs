@@ -5,9 +5,15 @@ mod targets;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use glob::Pattern;
+use netlink_packet_route::link::LinkLayerType;
 
 use crate::{
-    datapath::{Netns, netlink::Netlink, pair::Names},
+    cli::Global,
+    datapath::{
+        Netns,
+        netlink::{Link, Netlink},
+        undo::ALIAS_PREFIX,
+    },
     error::{Code, Failure},
     profile::{Addresses, Profile},
     units::Interface,
@@ -39,20 +45,20 @@ impl Place {
     pub(super) fn of(
         profile: &Profile,
         interfaces: &[String],
-        netns: &Netns,
+        global: &Global,
     ) -> Result<Vec<Self>, Failure> {
         if !profile.targets.is_empty() {
             return match interfaces {
-                [] => targets::find(&profile.targets, netns),
+                [] => targets::find(&profile.targets, &global.netns()),
                 _ => Err(targets::not_named_twice(profile)),
             };
         }
         if !interfaces.is_empty() {
-            return Self::all(interfaces, netns);
+            return Self::all(interfaces, global);
         }
         let named = profile.interfaces.iter();
         let named: Vec<_> = named.map(|Interface(name)| name.clone()).collect();
-        Self::all(&named, netns)
+        Self::all(&named, global)
     }
 
     /// What is to be played here of a profile.
@@ -82,14 +88,44 @@ impl Place {
     }
 
     /// The interfaces that are named: by names, which need not be there yet, or by patterns, of which each stands
-    /// for all that are there. One that is named twice counts once.
-    pub(super) fn all(interfaces: &[String], netns: &Netns) -> Result<Vec<Self>, Failure> {
-        let places = Self::all_of(interfaces, netns)?;
-        if places.is_empty() {
+    /// for all that are there. One that is named twice counts once. Where none is, a container's only one.
+    pub(super) fn all(interfaces: &[String], global: &Global) -> Result<Vec<Self>, Failure> {
+        let netns = global.netns();
+        if !interfaces.is_empty() {
+            return Self::all_of(interfaces, &netns);
+        }
+        let Some(container) = &global.container else {
             return Err(Failure::new(Code::Usage, "no interface is named")
                 .hint("name it: `-i eth0`; or write `interfaces` into the profile"));
+        };
+        let hint = "name the one that is meant: `-i DEV`";
+        let device = only(
+            &candidates(&netns)?,
+            &format!("container `{container}`"),
+            hint,
+        )?;
+        Ok(vec![Self::new(netns, device)])
+    }
+
+    /// The one interface that is named, or that a container has.
+    pub(super) fn single(interface: Option<&String>, global: &Global) -> Result<Self, Failure> {
+        let named = interface.map_or(&[][..], std::slice::from_ref);
+        let mut places = Self::all(named, global)?;
+        match (places.pop(), places.as_slice()) {
+            (Some(place), []) => Ok(place),
+            _ => Err(Failure::new(
+                Code::Usage,
+                "several interfaces are named, and one is wanted",
+            )),
         }
-        Ok(places)
+    }
+
+    fn new(netns: Netns, device: String) -> Self {
+        Self {
+            netns,
+            device,
+            target: None,
+        }
     }
 
     /// Likewise; none where none is named.
@@ -104,11 +140,7 @@ impl Place {
         }
         let mut seen = BTreeSet::new();
         devices.retain(|device| seen.insert(device.clone()));
-        let place = |device| Self {
-            netns: netns.clone(),
-            device,
-            target: None,
-        };
+        let place = |device| Self::new(netns.clone(), device);
         Ok(devices.into_iter().map(place).collect())
     }
 
@@ -146,7 +178,10 @@ fn matching(pattern: &str, netns: &Netns) -> Result<Vec<String>, Failure> {
         let message = format!("`{pattern}` is not a pattern of interfaces: {error}");
         Failure::new(Code::Usage, message).hint("`*` stands for anything, `?` for one character")
     })?;
-    let there = candidates(netns)?;
+    let there: Vec<_> = candidates(netns)?
+        .into_iter()
+        .map(|link| link.name)
+        .collect();
     let found: Vec<_> = there.iter().filter(|name| wanted.matches(name)).collect();
     if found.is_empty() {
         let message = format!("no interface in {netns} matches `{pattern}`");
@@ -156,13 +191,29 @@ fn matching(pattern: &str, netns: &Netns) -> Result<Vec<String>, Failure> {
     Ok(found.into_iter().cloned().collect())
 }
 
-/// The interfaces that nobody has to name, in the order of their indexes.
-fn candidates(netns: &Netns) -> Result<Vec<String>, Failure> {
+/// The interfaces that may be meant where they are not named, in the order of their indexes.
+fn candidates(netns: &Netns) -> Result<Vec<Link>, Failure> {
     let mut links = netns.run(|| Netlink::open()?.links())?;
     links.sort_by_key(|link| link.index);
-    let is_meant = |name: &String| name != "lo" && Names::device(name).is_none();
-    let names = links.into_iter().map(|link| link.name);
-    Ok(names.filter(is_meant).collect())
+    let is_meant = |link: &Link| {
+        link.layer != LinkLayerType::Loopback && !link.alias.starts_with(ALIAS_PREFIX)
+    };
+    links.retain(is_meant);
+    Ok(links)
+}
+
+/// The name of the only one of these that is up, or of the only one; `owner` has them.
+fn only(links: &[Link], owner: &str, hint: &str) -> Result<String, Failure> {
+    // Modules leave devices that are down in every namespace: `tunl0`, `sit0`.
+    let is_any_up = links.iter().any(|link| link.is_up);
+    let names = links.iter().filter(|link| link.is_up || !is_any_up);
+    let names: Vec<_> = names.map(|link| link.name.as_str()).collect();
+    let message = match names.as_slice() {
+        [name] => return Ok((*name).to_owned()),
+        [] => format!("{owner} has no interface but the loopback device"),
+        _ => format!("{owner} has several interfaces: {}", names.join(", ")),
+    };
+    Err(Failure::new(Code::Conflict, message).hint(hint))
 }
 
 #[cfg(test)]
@@ -171,7 +222,7 @@ mod tests {
 
     fn devices(interfaces: &[&str]) -> Result<Vec<String>, Failure> {
         let interfaces: Vec<_> = interfaces.iter().map(|&name| name.to_owned()).collect();
-        let places = Place::all(&interfaces, &Netns::Current)?;
+        let places = Place::all(&interfaces, &Global::default())?;
         Ok(places.into_iter().map(|place| place.device).collect())
     }
 

@@ -79,7 +79,7 @@ struct Described {
 
 pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
     let profile = load_profile(&args.profile, global)?;
-    let places = Place::of(&profile, &args.interfaces, &global.netns())?;
+    let places = Place::of(&profile, &args.interfaces, global)?;
     let seed = Some(seed_of(&profile, args.seed)?);
     let ssh = Guard::ssh(args.protect, global);
     let named = Named::look_up(&profile)?;

@@ -72,7 +72,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     if args.watch {
         play::require_steady(&chosen.profile)?;
     }
-    let places = Place::of(&chosen.profile, &faults.interfaces, &global.netns())?;
+    let places = Place::of(&chosen.profile, &faults.interfaces, global)?;
     if places.len() > 1 && faults.wait_for_device {
         return Err(one_waits());
     }

@@ -11,7 +11,7 @@ use injector_common::abi::{
     hit,
 };
 
-use super::{Outcome, print_line, quick, signals::Signals};
+use super::{Outcome, place::Place, print_line, quick, signals::Signals};
 use crate::{
     cli::{Fault, Global, Trace},
     datapath::{
@@ -35,9 +35,10 @@ const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) fn trace(args: &Trace, global: &Global) -> Outcome {
     let netns = global.netns().id()?;
-    let record = find(netns, &args.interface)?;
+    let device = Place::single(args.interface.as_ref(), global)?.device;
+    let record = find(netns, &device)?;
     let Some(maps) = record.maps else {
-        return Err(no_run(&args.interface));
+        return Err(no_run(&device));
     };
     let signals = Signals::install()?;
     let mut tracer = Tracer {
@@ -45,7 +46,7 @@ pub(super) fn trace(args: &Trace, global: &Global) -> Outcome {
         global,
         netns,
         filter: filter(args)?,
-        capture: capture(args)?,
+        capture: capture(args, &device)?,
         listener: Listener::open(maps.trace, &record.device)?,
         cgroups: Names::default(),
         record,
@@ -74,11 +75,11 @@ fn no_run(device: &str) -> Failure {
         .hint("start some with `injector run` or `injector apply`; `injector status` lists those that are")
 }
 
-fn capture(args: &Trace) -> Result<Option<Capture>, Failure> {
+fn capture(args: &Trace, device: &str) -> Result<Option<Capture>, Failure> {
     let Some(path) = &args.pcap else {
         return Ok(None);
     };
-    let capture = Capture::create(path, &args.interface);
+    let capture = Capture::create(path, device);
     capture.map(Some).map_err(|error| {
         unwritten(args, &error).hint("the faults go on; name a file that can be written")
     })

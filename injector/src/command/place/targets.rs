@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Place, candidates, is_pattern};
+use super::{Place, candidates, is_pattern, only};
 use crate::{
     command::together::RolledBack,
     datapath::{Netns, netlink::Netlink},
@@ -55,21 +55,18 @@ fn locate(target: &profile::Target, here: &Netns) -> Result<(Netns, String), Fai
     {
         return Ok((netns, device.clone()));
     }
-    let found = match &target.interface {
-        Some(Interface(pattern)) => super::matching(pattern, &netns)?,
-        None => candidates(&netns)?,
+    let hint = "a target is one interface: name it, `interface: eth0`";
+    let device = match &target.interface {
+        Some(Interface(pattern)) => match super::matching(pattern, &netns)?.as_slice() {
+            [device] => device.clone(),
+            found => {
+                let message = format!("`{pattern}` is several interfaces: {}", found.join(", "));
+                return Err(Failure::new(Code::Conflict, message).hint(hint));
+            }
+        },
+        None => only(&candidates(&netns)?, &netns.to_string(), hint)?,
     };
-    match &found[..] {
-        [only] => Ok((netns, only.clone())),
-        _ => {
-            let message = match found.len() {
-                0 => format!("{netns} has no interface but the loopback device"),
-                count => format!("it is one of {count} interfaces: {}", found.join(", ")),
-            };
-            Err(Failure::new(Code::Conflict, message)
-                .hint("a target is one interface: name it, `interface: eth0`"))
-        }
-    }
+    Ok((netns, device))
 }
 
 /// The addresses that an interface has, those of the link alone included.
