@@ -72,7 +72,7 @@ pub use self::replay::{Conditions, Interpolation, Point, Recording, Replay};
 pub(crate) use self::resolve::{default_name, names_are_distinct};
 pub(crate) use self::schema::given;
 pub use self::shape::{LIST_MAX, PHASES_MAX, RULES_MAX};
-pub use self::target::{Addresses, PARTITION, Partition, TARGETS_MAX, Target};
+pub use self::target::{Addresses, Home, PARTITION, Partition, TARGETS_MAX, Target};
 pub use self::text::NAME_CHARS_MAX;
 pub use self::timeline::{Course, Phase, Repeat, Timeline};
 

@@ -1,6 +1,9 @@
 //! Faults for containers, by their names.
 
-use std::{process::Output, time::Duration};
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use injector_tests::{
     Injector, Lab, Netns,
@@ -87,6 +90,36 @@ fn podmans_containers_go_by_their_names_and_by_what_their_identifiers_begin_with
     let id = container.id();
     alone_is_hit(&lab, &beside, &[&container.name, &id[..12]]);
     assert!(ends(&container).contains("is not running"));
+}
+
+#[test]
+fn one_process_cuts_containers_off_from_each_other() {
+    let lab = Lab::new();
+    let [a, b] = [("cut-a", &lab.a), ("cut-b", &lab.b)]
+        .map(|(name, host)| Container::runc(name, &host.netns));
+    let profile = format!(
+        "{{name: cut, seed: 1, targets: {{a: {{container: {}}}, b: {{container: {}}}}}, partition: [[a], [b]]}}",
+        a.name, b.name
+    );
+    let before = [&lab.a, &lab.b].map(|host| Snapshot::of(&host.netns));
+    let mut command = injector::command();
+    command.args(["--json", "run", "-"]).stdin(Stdio::piped());
+    let run = Injector::launch(&lab.a.netns, command, &profile).expect("it starts");
+    run.in_force();
+    let silent = is_silent(&lab);
+    let achieved = run.stop();
+    assert!(silent);
+    assert!(
+        achieved
+            .achieved()
+            .rules
+            .iter()
+            .any(|rule| rule.dropped > 0)
+    );
+    for (host, before) in [&lab.a, &lab.b].into_iter().zip(before) {
+        before.assert_same(&host.netns);
+    }
+    assert!(!is_silent(&lab));
 }
 
 #[test]

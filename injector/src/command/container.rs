@@ -1,4 +1,4 @@
-//! `--container`: the network namespace of a container.
+//! The network namespace of a container that is named.
 
 use crate::{
     cli::Global,
@@ -12,12 +12,17 @@ use crate::{
 /// Has the command line say by namespace what it says by container.
 pub(super) fn resolve(global: &mut Global) -> Result<(), Failure> {
     if let Some(name) = &global.container {
-        let container = containers::find(name)?;
-        let netns = container.netns();
-        require_own(&container, &netns)?;
-        global.netns = Some(netns);
+        global.netns = Some(netns(name)?);
     }
     Ok(())
+}
+
+/// The network namespace of a container.
+pub(super) fn netns(name: &str) -> Result<Netns, Failure> {
+    let container = containers::find(name)?;
+    let netns = container.netns();
+    require_own(&container, &netns)?;
+    Ok(netns)
 }
 
 /// Refuses a container without a network of its own, where everybody's packets would be hit.

@@ -76,6 +76,9 @@ pub(super) struct RawTarget {
     /// absent.
     #[serde(default, deserialize_with = "given")]
     pub netns: Option<Namespace>,
+    /// Container in whose network namespace it is, by name or identifier, in place of `netns`.
+    #[serde(default, deserialize_with = "given")]
+    pub container: Option<ContainerName>,
     /// Its interface, or a pattern that only one fits. Where it is absent, the only one that there is but `lo`.
     #[serde(default, deserialize_with = "given")]
     pub interface: Option<Interface>,
@@ -95,7 +98,7 @@ impl Vocabulary for RawProfile {
         IN_A_RULE,
         (&["for", "ramp"], "into a phase, under `phases`"),
         (
-            &["netns", "interface", "addresses"],
+            &["netns", "container", "interface", "addresses"],
             "into a target, under `targets`",
         ),
     ];

@@ -18,12 +18,21 @@ pub const PARTITION: &str = "partition";
 pub struct Target {
     /// Its name.
     pub name: String,
-    /// Its namespace; that of the run where it is absent.
-    pub netns: Option<Namespace>,
+    /// Where it is; in the namespace of the run where it is absent.
+    pub home: Option<Home>,
     /// The interface; the only one but the loopback device where it is absent.
     pub interface: Option<Interface>,
     /// Its addresses; those that the interface has at the start where there are none.
     pub addresses: Vec<IpNet>,
+}
+
+/// What has a network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// It is named itself.
+    Namespace(Namespace),
+    /// A container of that name or identifier has it.
+    Container(String),
 }
 
 /// Groups of targets of which none hears another: at least two, with a target each, and none in two of them.

@@ -99,6 +99,16 @@ named!(
     },
     { "type": ["string", "integer"], "minLength": 1, "examples": ["web", "shop/web-0"] }
 );
+
+impl ContainerName {
+    /// The name alone.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Owner::Container(name) => name,
+            _ => unreachable!("it was made of a name"),
+        }
+    }
+}
 named!(
     /// `user`.
     UserName,

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 
 use super::{Place, candidates, is_pattern, only};
 use crate::{
-    command::together::RolledBack,
+    command::{container, together::RolledBack},
     datapath::{Netns, netlink::Netlink},
     error::{Code, Failure},
-    profile::{self, Addresses, Profile},
+    profile::{self, Addresses, Home, Profile},
     units::{Interface, Namespace},
 };
 
@@ -43,9 +43,10 @@ pub(super) fn find(targets: &[profile::Target], here: &Netns) -> Result<Vec<Plac
 
 /// The namespace and the interface of a target.
 fn locate(target: &profile::Target, here: &Netns) -> Result<(Netns, String), Failure> {
-    let netns = match &target.netns {
+    let netns = match &target.home {
         None => here.clone(),
-        Some(Namespace(name)) => name.parse().map_err(|reason| {
+        Some(Home::Container(name)) => container::netns(name)?,
+        Some(Home::Namespace(Namespace(name))) => name.parse().map_err(|reason| {
             let message = format!("`{name}` is not a network namespace: {reason}");
             Failure::new(Code::Usage, message)
         })?,

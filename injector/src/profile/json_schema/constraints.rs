@@ -11,6 +11,7 @@ pub(super) fn of(name: &str) -> Option<Map<String, Value>> {
             "anyOf": [require("rules"), require("partition")],
             "not": { "properties": { "ramp": { "const": true } }, "required": ["ramp", "partition"] },
         }),
+        "RawTarget" => json!({ "not": { "required": ["netns", "container"] } }),
         "RawRule" => rule(),
         "RawMatch" => matching(),
         "RawDrop" => drop(),

@@ -7,7 +7,7 @@ use crate::profile::nearest::{list, nearest};
 use crate::profile::schema::{Groups, RawTarget};
 use crate::profile::shape::{ByName, OneOrMany};
 use crate::profile::text::Name;
-use crate::profile::{PARTITION, Partition, Rule, TARGETS_MAX, Target};
+use crate::profile::{Home, PARTITION, Partition, Rule, TARGETS_MAX, Target};
 use crate::units::Interface;
 
 /// Names targets.
@@ -25,18 +25,27 @@ pub(super) fn targets(
         let conflict = Conflict::new(issue, profile.key("interfaces"));
         return Err(conflict.because_of(profile.key("targets")));
     }
-    let target = |(name, raw): (String, RawTarget)| Target {
-        name,
-        netns: raw.netns,
-        interface: raw.interface,
-        addresses: raw
-            .addresses
-            .0
-            .iter()
-            .map(|network| network.net())
-            .collect(),
+    raw.into_iter().map(target).collect()
+}
+
+fn target((name, raw): (String, RawTarget)) -> Resolved<Target> {
+    let at = FieldPath::default().key("targets").key(&name);
+    let home = match (raw.netns, raw.container) {
+        (Some(_), Some(_)) => {
+            let issue = Issue::new("`netns` and `container` exclude each other");
+            let issue = issue.expected("one of them: a container has a namespace of its own");
+            return Err(Conflict::new(issue, at.key("container")).because_of(at.key("netns")));
+        }
+        (Some(netns), None) => Some(Home::Namespace(netns)),
+        (None, container) => container.map(|name| Home::Container(name.as_str().to_owned())),
     };
-    Ok(raw.into_iter().map(target).collect())
+    let addresses = raw.addresses.0.iter().map(|network| network.net());
+    Ok(Target {
+        home,
+        interface: raw.interface,
+        addresses: addresses.collect(),
+        name,
+    })
 }
 
 /// Puts the rules of a partition, if there is one in the mapping at `parent`, before the others: nothing exempts
