@@ -210,6 +210,16 @@ fn where_a_target_is_missing_nothing_is_changed() {
 
 /// Whatever way it ends.
 #[test]
+fn a_plan_says_of_which_target_it_is() {
+    let star = Star::new(2);
+    let profile = Profile::new("plan", &star, "partition: [[h0], [h1]]\n");
+    let planned = injector::call(&star.hosts[0], &["plan", "--json", profile.path()]);
+    let planned: serde_json::Value = serde_json::from_slice(&planned.stdout).expect("JSON");
+    let targets = [0, 1].map(|part| planned["plans"][part]["target"].clone());
+    assert_eq!(targets, ["h0", "h1"]);
+}
+
+#[test]
 fn a_killed_partition_heals() {
     let star = Star::new(2);
     let injector = Profile::new("killed", &star, "partition: [[h0], [h1]]\n").start(&star);

@@ -52,6 +52,9 @@ struct Answer {
     schema: &'static str,
     profile: String,
     seed: u64,
+    /// What the interface is to the profile, where that has targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
     device: String,
     ifindex: u32,
     /// What no rule touches.
@@ -150,7 +153,12 @@ pub(super) fn say(
 /// Works out what a run would do, having looked at the device only.
 fn answer(part: &Part<'_>, answers: Option<&Answers>, options: Options) -> Result<Answer, Failure> {
     let Part {
-        place: Place { netns, device, .. },
+        place:
+            Place {
+                netns,
+                device,
+                target: of_profile,
+            },
         plans,
         needs,
     } = part;
@@ -159,6 +167,7 @@ fn answer(part: &Part<'_>, answers: Option<&Answers>, options: Options) -> Resul
         schema: "injector.plan/v1",
         profile: plans[0].profile.clone(),
         seed: plans[0].seed,
+        target: of_profile.as_ref().map(|target| target.name.clone()),
         device: device.clone(),
         ifindex: target.link.index,
         protected: plans[0].protection.names(),
@@ -269,8 +278,10 @@ fn steps(
 }
 
 fn text(answer: &Answer) -> String {
+    let target = answer.target.as_ref();
+    let of_target = target.map_or_else(String::new, |name| format!("target {name}: "));
     let mut text = format!(
-        "profile {} with seed {} on {} (ifindex {})\n\n",
+        "profile {} with seed {} on {of_target}{} (ifindex {})\n\n",
         answer.profile, answer.seed, answer.device, answer.ifindex
     );
     for (number, step) in answer.steps.iter().enumerate() {
