@@ -1,0 +1,55 @@
+//! Tests on real packets, in one executable: linking one for each file took longer than running them. What changes the
+//! machine, or ends the process, asks to be alone: `scripts/test` runs the tests of one module after the other, each in a
+//! process of its own.
+
+mod absence;
+mod audit;
+mod background;
+mod changes;
+mod coexist;
+mod containers;
+mod corrupt;
+mod crash;
+mod delay;
+mod delay_models;
+mod devices;
+mod drop;
+mod duplicate;
+mod eviction;
+mod expect;
+mod frames;
+mod fuzz;
+mod guard;
+mod histograms;
+mod holder;
+mod import;
+mod ingress;
+mod jumps;
+mod lanes;
+mod lifecycle;
+mod limits;
+mod live_view;
+mod lockdown;
+mod loss_models;
+mod matching;
+mod metrics;
+mod names;
+mod only_command;
+mod owners;
+mod partition;
+mod phases;
+mod predicates;
+mod privileges;
+mod programs;
+mod rate;
+mod recipes;
+mod report;
+mod scenario;
+mod service;
+mod several;
+mod stamps;
+mod suspend;
+mod swap;
+mod targets;
+mod trace;
+mod watch;
