@@ -262,7 +262,8 @@ fn a_thousand_swaps_under_load_leave_no_packet_unexplained_and_take_nothing() {
     let (count, for_ms) = swaps();
     let flows_max = (4 * count * for_ms / 500) as usize;
     let lab = Lab::new();
-    let run = Injector::start(&lab.a, &alternating(for_ms));
+    // Nor does a guest whose processors are needed elsewhere let the faults lapse.
+    let run = Injector::start_with(&lab.a, &alternating(for_ms), &["--lapse", "1m"]);
     let ports = [5000, 5001, ALWAYS];
     let is_over = AtomicBool::new(false);
     let reports = thread::scope(|scope| {
