@@ -256,6 +256,9 @@ impl Segment<'_> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn send_copies(ctx: *mut __sk_buff, slot: u32, n: u64, context: u32, place: u32) -> u32 {
+    if !globals::uses(features::DUPLICATE) {
+        return 0;
+    }
     let Some(spec) = FAULTS.get(slot) else {
         return 0;
     };
@@ -330,6 +333,9 @@ const UNCHANGED: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn corrupt_packet(ctx: *mut __sk_buff, slot: u32, n: u64) -> u32 {
+    if !globals::uses(features::CORRUPT) {
+        return UNCHANGED;
+    }
     let skb = Skb::from(ctx);
     let (Some(spec), Some(place)) = (FAULTS.get(slot), TARGET.get_ptr_mut(0)) else {
         return UNCHANGED;
