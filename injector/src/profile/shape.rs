@@ -162,29 +162,21 @@ impl<T> Default for Alternatives<T> {
 
 impl<'de, T: Vocabulary + Deserialize<'de>> Deserialize<'de> for Alternatives<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AlternativesVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Vocabulary + Deserialize<'de>> Visitor<'de> for AlternativesVisitor<T> {
-            type Value = Alternatives<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of alternatives, each {}", T::WHAT)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Alternatives<T>, A::Error> {
-                let empty = Issue::new("the list is empty, so nothing can match")
-                    .expected("at least one entry")
-                    .hint(ANY);
-                let mut all = Vec::new();
-                bounded(seq, LIST_MAX, "entries", Some(empty), |Table(one)| {
-                    all.push(one);
-                    Ok(())
-                })?;
-                Ok(Alternatives(all))
-            }
-        }
-
-        deserializer.deserialize_any(AlternativesVisitor(PhantomData))
+        let empty = Issue::new("the list is empty, so nothing can match")
+            .expected("at least one entry")
+            .hint(ANY);
+        let bounds = Bounds {
+            expected: format!("a list of alternatives, each {}", T::WHAT),
+            max: LIST_MAX,
+            what: "entries",
+            empty: Some(empty),
+        };
+        let mut all = Vec::new();
+        bounds.read(deserializer, |Table(one)| {
+            all.push(one);
+            Ok(())
+        })?;
+        Ok(Self(all))
     }
 }
 
@@ -193,27 +185,58 @@ pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+        let bounds = Bounds {
+            expected: "a list".into(),
+            max: MAX,
+            what: "entries",
+            empty: Some(Issue::new("the list is empty").expected("at least one entry")),
+        };
+        let mut elements = Vec::new();
+        bounds.read(deserializer, |element| {
+            elements.push(element);
+            Ok(())
+        })?;
+        Ok(Self(elements))
+    }
+}
 
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
-            type Value = List<T, MAX>;
+/// What a list may be.
+struct Bounds {
+    expected: String,
+    max: usize,
+    /// What it is a list of.
+    what: &'static str,
+    /// What is wrong with none at all, where that is wrong.
+    empty: Option<Issue>,
+}
+
+impl Bounds {
+    /// Reads it as [`bounded`] does.
+    fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+        take: impl FnMut(T) -> Result<(), Issue>,
+    ) -> Result<(), D::Error> {
+        struct ListVisitor<T, F>(Bounds, F, PhantomData<T>);
+
+        impl<'de, T, F> Visitor<'de> for ListVisitor<T, F>
+        where
+            T: Deserialize<'de>,
+            F: FnMut(T) -> Result<(), Issue>,
+        {
+            type Value = ();
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
+                f.write_str(&self.0.expected)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<List<T, MAX>, A::Error> {
-                let empty = Issue::new("the list is empty").expected("at least one entry");
-                let mut elements = Vec::new();
-                bounded(seq, MAX, "entries", Some(empty), |element| {
-                    elements.push(element);
-                    Ok(())
-                })?;
-                Ok(List(elements))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+                let Self(bounds, take, _) = self;
+                bounded(seq, bounds.max, bounds.what, bounds.empty, take)
             }
         }
 
-        deserializer.deserialize_any(ListVisitor(PhantomData))
+        deserializer.deserialize_any(ListVisitor(self, take, PhantomData))
     }
 }
 
@@ -303,31 +326,19 @@ where
     T: Vocabulary + Deserialize<'de>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RulesVisitor<T, const MIN: usize>(PhantomData<T>);
-
-        impl<'de, T, const MIN: usize> Visitor<'de> for RulesVisitor<T, MIN>
-        where
-            T: Vocabulary + Deserialize<'de>,
-        {
-            type Value = Rules<T, MIN>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of rules")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Rules<T, MIN>, A::Error> {
-                let empty = Issue::new("a profile without rules").expected("at least one rule");
-                let empty = (MIN > 0).then_some(empty);
-                let mut rules = Vec::new();
-                bounded(seq, RULES_MAX, "rules", empty, |Table(rule)| {
-                    rules.push(rule);
-                    Ok(())
-                })?;
-                Ok(Rules(rules))
-            }
-        }
-
-        deserializer.deserialize_any(RulesVisitor(PhantomData))
+        let empty = Issue::new("a profile without rules").expected("at least one rule");
+        let bounds = Bounds {
+            expected: "a list of rules".into(),
+            max: RULES_MAX,
+            what: "rules",
+            empty: (MIN > 0).then_some(empty),
+        };
+        let mut rules = Vec::new();
+        bounds.read(deserializer, |Table(rule)| {
+            rules.push(rule);
+            Ok(())
+        })?;
+        Ok(Self(rules))
     }
 }
 
@@ -342,34 +353,19 @@ pub(crate) struct Phases<T>(pub(crate) Vec<T>);
 
 impl<'de, T: Vocabulary + HasRules + Deserialize<'de>> Deserialize<'de> for Phases<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PhasesVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Vocabulary + HasRules + Deserialize<'de>> Visitor<'de> for PhasesVisitor<T> {
-            type Value = Phases<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of phases")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Phases<T>, A::Error> {
-                let empty = Issue::new("a profile without phases").expected("at least one phase");
-                let (mut phases, mut rules) = (Vec::new(), 0);
-                bounded(
-                    seq,
-                    PHASES_MAX,
-                    "phases",
-                    Some(empty),
-                    |Table(phase): Table<T>| {
-                        rules += phase.rules();
-                        phases.push(phase);
-                        // At once: aliases could make of a short text more than fits in memory.
-                        at_most(RULES_MAX, "rules", rules)
-                    },
-                )?;
-                Ok(Phases(phases))
-            }
-        }
-
-        deserializer.deserialize_any(PhasesVisitor(PhantomData))
+        let bounds = Bounds {
+            expected: "a list of phases".into(),
+            max: PHASES_MAX,
+            what: "phases",
+            empty: Some(Issue::new("a profile without phases").expected("at least one phase")),
+        };
+        let (mut phases, mut rules) = (Vec::new(), 0);
+        bounds.read(deserializer, |Table(phase): Table<T>| {
+            rules += phase.rules();
+            phases.push(phase);
+            // At once: aliases could make of a short text more than fits in memory.
+            at_most(RULES_MAX, "rules", rules)
+        })?;
+        Ok(Self(phases))
     }
 }
