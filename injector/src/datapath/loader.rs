@@ -1,6 +1,6 @@
 //! Loading the object quickly.
 
-use std::{panic, thread};
+use std::{panic, sync::OnceLock, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -31,8 +31,11 @@ pub(super) fn new<'a>() -> EbpfLoader<'a> {
 
 /// Whether the kernel tells the control group of a packet's socket (`CONFIG_SOCK_CGROUP_DATA`).
 pub(super) fn tells_senders() -> bool {
-    let helper = BpfHelper::BPF_FUNC_skb_cgroup_id;
-    is_helper_supported(ProgramType::SchedClassifier, helper).unwrap_or(false)
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let helper = BpfHelper::BPF_FUNC_skb_cgroup_id;
+        is_helper_supported(ProgramType::SchedClassifier, helper).unwrap_or(false)
+    })
 }
 
 /// Has the kernel verify the programs named, all at the same time (Linux 5.2): each takes it tens
