@@ -17,7 +17,7 @@ use super::{
     guard::Guard,
     place::Place,
     print, print_json,
-    run::{Chosen, Prepared, one_waits, open_audit},
+    run::{Chosen, Prepared, open_audit},
     together::RolledBack,
 };
 use crate::{
@@ -134,15 +134,9 @@ fn orders(faults: &Faults, global: &Global) -> Result<Vec<Order>, Failure> {
         global.say("what the profile expects is not judged in the background: `run` does that");
     }
     let ssh = Guard::ssh(faults.protect, global);
-    let places = Place::of(&chosen.profile, &faults.interfaces, global)?;
-    if places.len() > 1 && faults.wait_for_device {
-        return Err(one_waits());
-    }
-    let guards = places.iter().cloned();
-    let guards = guards.map(|place| Guard::new(faults.protect, place, ssh));
-    let guards = guards.collect::<Result<Vec<_>, _>>()?;
-    let each: Vec<_> = guards.iter().collect();
-    let prepared = Prepared::all(chosen, faults.seed, faults, &each)?;
+    let places = Place::of_run(&chosen.profile, faults, global)?;
+    let guards = Guard::all(faults.protect, &places, ssh)?;
+    let prepared = Prepared::all(chosen, faults.seed, faults, &guards)?;
     let arguments = env::args_os().skip(1).map(|argument| {
         argument.into_string().map_err(|argument| {
             let message = format!("`{}` is not UTF-8", argument.display());
@@ -185,26 +179,31 @@ fn ask_all(orders: &[Order]) -> Result<Vec<Reply>, Failure> {
         if orders.len() == 1 {
             return Err(failure);
         }
-        let mut rolled_back = RolledBack {
+        let rolled_back = RolledBack {
             untried: orders.len() - replies.len() - 1,
-            ..RolledBack::default()
+            ..roll_back(&replies, orders)
         };
-        for (reply, order) in replies.iter().zip(orders).rev() {
-            let place = &order.place;
-            let is_swapped = matches!(reply, Reply::InForce(in_force) if in_force.swapped);
-            if is_swapped {
-                let kept = format!("{place}: it has the new rules");
-                rolled_back.kept.push(kept);
-                continue;
-            }
-            match clear::stop_holder(&place.netns, &place.device) {
-                Ok(()) => rolled_back.undone.push(place.to_string()),
-                Err(error) => rolled_back.kept.push(format!("{place}: {error}")),
-            }
-        }
         return Err(rolled_back.failure(&order.place, failure));
     }
     Ok(replies)
+}
+
+/// Ends those that were started, the last first.
+fn roll_back(replies: &[Reply], orders: &[Order]) -> RolledBack {
+    let mut rolled_back = RolledBack::default();
+    for (reply, Order { place, .. }) in replies.iter().zip(orders).rev() {
+        if matches!(reply, Reply::InForce(in_force) if in_force.swapped) {
+            rolled_back
+                .kept
+                .push(format!("{place}: it has the new rules"));
+            continue;
+        }
+        match clear::stop_holder(&place.netns, &place.device) {
+            Ok(()) => rolled_back.undone.push(place.to_string()),
+            Err(error) => rolled_back.kept.push(format!("{place}: {error}")),
+        }
+    }
+    rolled_back
 }
 
 /// The device, as others know it.

@@ -59,6 +59,16 @@ impl Guard {
         Ok(guard)
     }
 
+    /// One for each place.
+    pub(super) fn all(
+        args: Protect,
+        places: &[Place],
+        ssh: Option<Connection>,
+    ) -> Result<Vec<Self>, Failure> {
+        let one = |place: &Place| Self::new(args, place.clone(), ssh);
+        places.iter().map(one).collect()
+    }
+
     /// Where that is.
     pub(super) fn place(&self) -> &Place {
         &self.place

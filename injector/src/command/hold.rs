@@ -128,14 +128,14 @@ impl Order {
             ..cli.global
         };
         let chosen = Chosen::from(&faults, request.stdin, &global)?;
-        let mut places = Place::of(&chosen.profile, &faults.interfaces, &global)?.into_iter();
+        let mut places = Place::of_run(&chosen.profile, &faults, &global)?.into_iter();
         let place = places.find(|place| place.to_string() == request.at);
         let place = place.ok_or_else(|| {
             let message = format!("`{}` is gone", request.at);
             Failure::new(Code::Conflict, message)
         })?;
         let guard = Guard::new(faults.protect, place, request.ssh)?;
-        let prepared = Prepared::all(chosen, Some(request.seed), &faults, &[&guard])?;
+        let prepared = Prepared::all(chosen, Some(request.seed), &faults, [&guard])?;
         Ok(Self {
             faults,
             global,

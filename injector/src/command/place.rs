@@ -8,7 +8,7 @@ use glob::Pattern;
 use netlink_packet_route::link::LinkLayerType;
 
 use crate::{
-    cli::Global,
+    cli::{Faults, Global},
     datapath::{
         Netns,
         netlink::{Link, Netlink},
@@ -59,6 +59,20 @@ impl Place {
         let named = profile.interfaces.iter();
         let named: Vec<_> = named.map(|Interface(name)| name.clone()).collect();
         Self::all(&named, global)
+    }
+
+    /// Likewise, for what a run or `apply` is asked for.
+    pub(super) fn of_run(
+        profile: &Profile,
+        faults: &Faults,
+        global: &Global,
+    ) -> Result<Vec<Self>, Failure> {
+        let places = Self::of(profile, &faults.interfaces, global)?;
+        if places.len() > 1 && faults.wait_for_device {
+            let message = "`--wait-for-device` waits for one interface, and several are named";
+            return Err(Failure::new(Code::Usage, message).hint("start a run for each of them"));
+        }
+        Ok(places)
     }
 
     /// What is to be played here of a profile.

@@ -92,16 +92,10 @@ pub(super) fn plan(args: &cli::Plan, global: &Global) -> Outcome {
         xdp: args.attach.xdp,
         ..Options::default()
     };
-    let mut plans = Vec::new();
-    for place in &places {
-        let guard = Guard::new(args.protect, place.clone(), ssh)?;
-        plans.push(missing::work_out(
-            profile.clone(),
-            seed,
-            &guard,
-            &args.attach,
-        )?);
-    }
+    let guards = Guard::all(args.protect, &places, ssh)?;
+    let plans = guards.iter();
+    let plans = plans.map(|guard| missing::work_out(profile.clone(), seed, guard, &args.attach));
+    let plans = plans.collect::<Result<Vec<_>, _>>()?;
     let answers = named.as_ref().map(|named| &named.answers);
     let parts = places.iter().zip(&plans);
     let parts: Vec<_> = parts

@@ -72,19 +72,13 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     if args.watch {
         play::require_steady(&chosen.profile)?;
     }
-    let places = Place::of(&chosen.profile, &faults.interfaces, global)?;
-    if places.len() > 1 && faults.wait_for_device {
-        return Err(one_waits());
-    }
+    let places = Place::of_run(&chosen.profile, faults, global)?;
     if places.len() > 1 && args.only_command {
         let message = "`--only-command` is for one interface, and several are named";
         return Err(Failure::new(Code::Usage, message).hint("name the one that the command uses"));
     }
-    let guards = places.into_iter();
-    let guards = guards.map(|place| Guard::new(faults.protect, place, ssh));
-    let guards = guards.collect::<Result<Vec<_>, _>>()?;
-    let each: Vec<_> = guards.iter().collect();
-    let prepared = Prepared::all(chosen, faults.seed, faults, &each)?;
+    let guards = Guard::all(faults.protect, &places, ssh)?;
+    let prepared = Prepared::all(chosen, faults.seed, faults, &guards)?;
     let first = &prepared[0];
     let needs = |prepared: &Prepared| match args.watch || prepared.named.is_some() {
         true => Needs::ANY,
@@ -153,12 +147,6 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
         verdicts: &verdicts,
     })?;
     finish(&ending, &verdicts)
-}
-
-/// Why faults on several interfaces do not wait.
-pub(super) fn one_waits() -> Failure {
-    let message = "`--wait-for-device` waits for one interface, and several are named";
-    Failure::new(Code::Usage, message).hint("start a run for each of them")
 }
 
 /// A run that has ended.

@@ -1,10 +1,10 @@
 //! Where the targets of a profile are.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::{Place, candidates, is_pattern, only};
+use super::{Place, candidates, only};
 use crate::{
     command::{container, together::RolledBack},
     datapath::{Netns, netlink::Netlink},
@@ -51,21 +51,17 @@ fn locate(target: &profile::Target, here: &Netns) -> Result<(Netns, String), Fai
             Failure::new(Code::Usage, message)
         })?,
     };
-    if let Some(Interface(device)) = target.interface.as_ref()
-        && !is_pattern(device)
-    {
-        return Ok((netns, device.clone()));
-    }
     let hint = "a target is one interface: name it, `interface: eth0`";
     let device = match &target.interface {
-        Some(Interface(pattern)) => match super::matching(pattern, &netns)?.as_slice() {
-            [device] => device.clone(),
+        None => only(&candidates(&netns)?, &netns.to_string(), hint)?,
+        Some(Interface(name)) => match Place::all_of(slice::from_ref(name), &netns)?.as_slice() {
+            [place] => place.device.clone(),
             found => {
-                let message = format!("`{pattern}` is several interfaces: {}", found.join(", "));
+                let found: Vec<_> = found.iter().collect();
+                let message = format!("`{name}` is several interfaces: {}", Place::list(&found));
                 return Err(Failure::new(Code::Conflict, message).hint(hint));
             }
         },
-        None => only(&candidates(&netns)?, &netns.to_string(), hint)?,
     };
     Ok((netns, device))
 }

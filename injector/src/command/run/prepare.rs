@@ -101,11 +101,11 @@ pub(in crate::command) struct Prepared {
 impl Prepared {
     /// Works out the profile for each interface, by its guard, under a seed that overrides the profile's own: the
     /// same everywhere.
-    pub(in crate::command) fn all(
+    pub(in crate::command) fn all<'a>(
         chosen: Chosen,
         seed: Option<u64>,
         faults: &Faults,
-        guards: &[&Guard],
+        guards: impl IntoIterator<Item = &'a Guard>,
     ) -> Result<Vec<Self>, Failure> {
         let Chosen { profile, sha256 } = chosen;
         let schedule = phases::schedule(&profile, faults)?;
@@ -113,7 +113,7 @@ impl Prepared {
         let expect = profile.expect.clone();
         let named = Named::look_up(&profile)?;
         let profile = named.as_ref().map_or(profile, Named::profile);
-        let one = |guard: &&Guard| {
+        let one = |guard: &Guard| {
             Ok(Self {
                 plans: missing::work_out(profile.clone(), seed, guard, &faults.attach)?,
                 named: named.clone(),
@@ -123,7 +123,7 @@ impl Prepared {
                 sha256: sha256.clone(),
             })
         };
-        guards.iter().map(one).collect()
+        guards.into_iter().map(one).collect()
     }
 
     /// The same, of names that stand for other addresses.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Event, Play, after, left};
+use super::{Event, Play, Player, after, left};
 use crate::{
     command::{
         names::{Change, Named},
@@ -169,9 +169,9 @@ impl Play<'_> {
         self.players[0]
             .place()
             .require_same_targets(&chosen.profile)?;
-        let guards: Vec<_> = self.players.iter().map(|player| player.guard()).collect();
-        let mut prepared = Prepared::all(chosen, seed, self.faults, &guards)?;
-        for (guard, prepared) in guards.iter().zip(&mut prepared) {
+        let guards = || self.players.iter().map(Player::guard);
+        let mut prepared = Prepared::all(chosen, seed, self.faults, guards())?;
+        for (guard, prepared) in guards().zip(&mut prepared) {
             guard.require_end(&prepared.plans)?;
             prepared.duration = left(self.deadline);
         }
