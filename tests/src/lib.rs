@@ -58,16 +58,20 @@ mod tests {
 
     /// Another would be compiled by nobody, and its tests would pass unseen.
     #[test]
-    fn each_file_of_tests_is_a_module_of_the_executable() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
-        let files = fs::read_dir(directory).expect("the directory");
-        let names = files.map(|file| file.expect("a file").file_name());
-        let names = names.map(|name| name.into_string().expect("UTF-8"));
-        let mut files: BTreeSet<_> = names.collect();
-        assert!(files.remove("main.rs"));
-        let main = include_str!("../tests/main.rs").lines();
-        let modules = main.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
-        let modules: BTreeSet<_> = modules.map(|module| format!("{module}.rs")).collect();
-        assert_eq!(files, modules);
+    fn each_file_of_tests_is_a_module_of_its_executable() {
+        for directory in ["tests", "../injector/tests"] {
+            let directory = format!("{}/{directory}", env!("CARGO_MANIFEST_DIR"));
+            let files = fs::read_dir(&directory).expect("the directory");
+            let names = files.map(|file| file.expect("a file").file_name());
+            let names = names.map(|name| name.into_string().expect("UTF-8"));
+            let mut files: BTreeSet<_> = names.filter(|name| name.ends_with(".rs")).collect();
+            assert!(files.remove("main.rs"), "{directory}");
+            let main = fs::read_to_string(format!("{directory}/main.rs")).expect("main.rs");
+            let modules = main
+                .lines()
+                .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+            let modules: BTreeSet<_> = modules.map(|module| format!("{module}.rs")).collect();
+            assert_eq!(files, modules, "{directory}");
+        }
     }
 }
