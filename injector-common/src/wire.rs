@@ -97,8 +97,6 @@ unsafe impl Plain for Ipv6Hdr {}
 // SAFETY: as above.
 unsafe impl Plain for ExtensionHdr {}
 // SAFETY: as above.
-unsafe impl Plain for FragmentHdr {}
-// SAFETY: as above.
 unsafe impl Plain for UdpHdr {}
 // SAFETY: as above.
 unsafe impl Plain for TcpHdr {}
@@ -128,20 +126,14 @@ impl Bytes for [u8] {
     }
 }
 
-/// Start of an IPv6 extension header (RFC 8200 §4).
+/// Start of an IPv6 extension header (RFC 8200 §4): none is shorter.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct ExtensionHdr {
     next: u8,
+    /// Length, but for a fragment header.
     len: u8,
-}
-
-/// IPv6 fragment header (RFC 8200 §4.5).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct FragmentHdr {
-    next: u8,
-    reserved: u8,
+    /// Of a fragment header (RFC 8200 §4.5): where the fragment lies, and whether more follow.
     offset: [u8; 2],
 }
 
@@ -488,6 +480,8 @@ impl Extensions {
 }
 
 /// Walks the extension headers from `start` on, within bounds.
+///
+/// With as few branches as can be: the verifier follows each of them in each round.
 #[inline(always)]
 fn ipv6_extensions<B: Bytes + ?Sized>(
     frame: &B,
@@ -497,38 +491,42 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
     let mut walk = Extensions::none(first);
     for _ in 0..IPV6_HEADERS_MAX {
         walk.len = frame.forget(walk.len);
-        let unit = match walk.protocol {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => 8,
-            protocol::AUTHENTICATION => 4,
-            protocol::FRAGMENT => {
-                let fragment: FragmentHdr =
-                    frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
-                walk.protocol = fragment.next;
-                walk.len += 8;
-                walk.fragment = self::fragment(u16::from_be_bytes(fragment.offset), !7, 1);
-                if walk.fragment == fragment::LATER {
-                    return Ok(walk);
-                }
-                continue;
-            }
-            _ => return Ok(walk),
-        };
+        if !is_extension(frame, walk.protocol) {
+            return Ok(walk);
+        }
         let header: ExtensionHdr = frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
-        let extra = if unit == 8 { 1 } else { 2 };
-        walk.len += (header.len as usize + extra) * unit;
+        if walk.protocol == protocol::FRAGMENT {
+            walk.fragment = fragment(u16::from_be_bytes(header.offset), !7, 1);
+            walk.len += 8;
+        } else {
+            // In units of eight bytes, but for the first; in an authentication header of four, but for two.
+            let is_authentication = usize::from(walk.protocol == protocol::AUTHENTICATION);
+            walk.len += (header.len as usize + 1 + is_authentication) << (3 - is_authentication);
+        }
         walk.protocol = header.next;
+        if walk.fragment == fragment::LATER {
+            return Ok(walk);
+        }
         if walk.len > IPV6_HEADERS_LEN_MAX {
             return Err(Unparseable::TooDeep);
         }
     }
-    match walk.protocol {
-        protocol::HOP_BY_HOP
-        | protocol::ROUTING
-        | protocol::DESTINATION
-        | protocol::AUTHENTICATION
-        | protocol::FRAGMENT => Err(Unparseable::TooDeep),
-        _ => Ok(walk),
+    if is_extension(frame, walk.protocol) {
+        return Err(Unparseable::TooDeep);
     }
+    Ok(walk)
+}
+
+/// Whether an IPv6 header of this kind has another behind it.
+#[inline(always)]
+fn is_extension<B: Bytes + ?Sized>(frame: &B, protocol: u8) -> bool {
+    const KINDS: u64 = 1 << protocol::HOP_BY_HOP
+        | 1 << protocol::ROUTING
+        | 1 << protocol::FRAGMENT
+        | 1 << protocol::AUTHENTICATION
+        | 1 << protocol::DESTINATION;
+    let protocol = frame.forget(protocol as usize);
+    protocol < 64 && KINDS >> protocol & 1 != 0
 }
 
 /// The ports, with which the headers of TCP, UDP and SCTP all begin, or the type, with which those of

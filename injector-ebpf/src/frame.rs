@@ -30,7 +30,7 @@ impl Frame {
 impl Bytes for Frame {
     #[inline(always)]
     fn read<T: Plain>(&self, offset: usize) -> Option<T> {
-        let start = self.data + bounded(offset);
+        let start = self.data + bounded(self.forget(offset));
         if start + size_of::<T>() > self.end {
             return None;
         }
