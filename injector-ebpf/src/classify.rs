@@ -56,9 +56,11 @@ pub fn table(direction: u32) -> u32 {
 /// Whether some rule of a table looks for the owner of a packet's socket.
 #[inline(always)]
 pub fn asks_owner(table: u32) -> bool {
-    RULES
-        .get(table)
-        .is_some_and(|rules| rules.predicates.fields & features::field(field::OWNER) != 0)
+    let owner = features::field(field::OWNER);
+    globals::uses(owner)
+        && RULES
+            .get(table)
+            .is_some_and(|rules| rules.predicates.fields & owner != 0)
 }
 
 /// Looks the key up in a table.

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use injector_common::{
-    abi::Sender,
+    abi::{Sender, features},
     wire::{self, HEADERS_LEN_MAX},
 };
 
@@ -391,6 +391,9 @@ extern "C" fn headers_len(ctx: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn ecn_bits(ctx: *mut __sk_buff) -> u32 {
+    if !globals::uses(features::ECN) {
+        return 0;
+    }
     let frame = Skb::from(ctx).headers();
     wire::ecn(&frame, globals::raw_ip()).unwrap_or(0)
 }
