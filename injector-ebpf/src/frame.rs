@@ -25,19 +25,23 @@ impl Frame {
     pub fn len(&self) -> usize {
         self.end - self.data
     }
+
+    /// Where a value at `offset` lies, if it does so wholly within the frame.
+    #[inline(always)]
+    pub fn at<T>(&self, offset: usize) -> Option<*const T> {
+        let start = self.data + bounded(offset);
+        (start + size_of::<T>() <= self.end).then_some(start as *const T)
+    }
 }
 
 impl Bytes for Frame {
     #[inline(always)]
     fn read<T: Plain>(&self, offset: usize) -> Option<T> {
-        let start = self.data + bounded(offset);
-        if start + size_of::<T>() > self.end {
-            return None;
-        }
+        let place = self.at::<T>(offset)?;
         // SAFETY: the bytes lie within the packet, and any bytes are a T. Not `read_unaligned`,
         // which the compiler turns into single bytes: the verifier accepts unaligned packet
         // access where the machine has it, and refuses the program elsewhere.
-        Some(unsafe { (start as *const T).read() })
+        Some(unsafe { place.read() })
     }
 
     #[inline(always)]
