@@ -9,7 +9,8 @@ use aya::{
 };
 use injector::plan::{Needs, Plan};
 use injector_common::abi::{
-    Context, HEADERS_CAPTURED, RuleCounters, RuleId, TraceFilter, XdpMode, features, maps,
+    Context, HEADERS_CAPTURED, HITS_BYTES, RuleCounters, RuleId, TraceFilter, XdpMode, features,
+    maps,
 };
 use injector_tests::loaded;
 
@@ -78,15 +79,19 @@ impl Own {
 
     /// Has them tell of packets that the profile's first rule hits, by these odds; where they are 0, nobody listens.
     pub fn tell(&mut self, odds: u64) -> Result<(), String> {
-        let mut filter = TraceFilter {
-            until_ns: if odds == 0 { 0 } else { u64::MAX },
-            odds,
-            window_max: u64::MAX,
-            faults: u32::MAX,
-            captured_max: HEADERS_CAPTURED,
-            ..TraceFilter::NOTHING
-        };
-        filter.add_slot(FIRST);
+        let mut filter = TraceFilter::NOTHING;
+        if odds != 0 {
+            filter = TraceFilter {
+                until_ns: u64::MAX,
+                odds,
+                window_max: u64::MAX,
+                faults: u32::MAX,
+                captured_max: HEADERS_CAPTURED,
+                ..filter
+            };
+            filter.wake_mask = filter.wake_mask_for(HITS_BYTES);
+            filter.add_slot(FIRST);
+        }
         let map = self.ebpf.map_mut(maps::TRACE).ok_or("no map for traces")?;
         let mut trace: Array<&mut MapData, TraceFilter> =
             Array::try_from(map).map_err(|error| error.to_string())?;

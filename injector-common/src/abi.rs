@@ -27,8 +27,8 @@ pub use predicate::{GROUP_LEN, GROUP_VALUES, GROUPS_MAX, PREDICATES_MAX, Predica
 pub use rule::{BOUNDS_MAX, Dimension, Dimensions, MatchEntry, ROW_WORDS, Row, RuleTable};
 pub use spec::{Delay, FaultSpec, Pace, PaceState, RuleState, flags, place};
 pub use tracing::{
-    CAPTURED_END, HEADERS_CAPTURED, HITS_BYTES, Hit, Sender, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS,
-    Told, TraceFilter, TraceState, faults, hit,
+    CAPTURED_END, HEADERS_CAPTURED, HITS_BYTES, Hit, Known, Sender, TRACE_ENTRIES_MAX,
+    TRACE_WINDOW_NS, Told, TraceFilter, TraceState, faults, hit,
 };
 pub use track::{Point, Track};
 

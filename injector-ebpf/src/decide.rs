@@ -80,6 +80,7 @@ pub fn carry_out(skb: Skb, context: Context, checksums: Checksums) -> Option<Con
         rule.go_on(&mut split.block)?;
     }
     let hit = Hit {
+        time_ns: split.now_ns,
         n,
         slot,
         packets: 1,

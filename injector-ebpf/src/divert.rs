@@ -272,11 +272,11 @@ impl Matched<'_> {
         let mut faults = 0;
         if globals::uses(features::PACE) {
             if passage.admitted == 0 {
-                return self.exceed(n);
+                return self.exceed(n, departure);
             }
             if passage.unmarked < passage.admitted {
                 if !decide::mark(self.skb, slot, spec, flags::QUEUE_ECN) {
-                    return self.exceed(n);
+                    return self.exceed(n, departure);
                 }
                 faults |= faults::MARK;
             }
@@ -284,27 +284,29 @@ impl Matched<'_> {
         if departure.held || spec.delays() {
             self.delay(n, departure, faults)
         } else {
-            self.tell(n, faults, 0);
+            self.tell(Hit {
+                time_ns: departure.now_ns,
+                n,
+                faults,
+                ..Hit::default()
+            });
             self.follow()
         }
     }
 
     /// Tells whoever listens what happens to the packet.
     #[inline(always)]
-    fn tell(self, n: u64, faults: u32, delay_ns: u64) {
-        if faults == 0 {
+    fn tell(self, hit: Hit) {
+        if hit.faults == 0 {
             return;
         }
         trace::packet(
             self.skb,
             Hit {
-                n,
-                delay_ns,
-                faults,
                 slot: self.rule.slot,
                 packets: self.packets as u32,
                 flags: if globals::raw_ip() { hit::RAW_IP } else { 0 },
-                ..Hit::default()
+                ..hit
             },
         );
     }
@@ -324,17 +326,26 @@ impl Matched<'_> {
     #[inline(always)]
     fn drop_all(self, n: u64) -> i32 {
         record::rule(self.rule.slot, |counters| counters.dropped += self.packets);
-        self.tell(n, faults::DROP, 0);
+        self.tell(Hit {
+            n,
+            faults: faults::DROP,
+            ..Hit::default()
+        });
         self.skb.consume()
     }
 
     /// Drops what finds no room in the queue.
     #[inline(always)]
-    fn exceed(self, n: u64) -> i32 {
+    fn exceed(self, n: u64, departure: Departure) -> i32 {
         record::rule(self.rule.slot, |counters| {
             counters.overlimit += self.packets;
         });
-        self.tell(n, faults::OVERLIMIT, 0);
+        self.tell(Hit {
+            time_ns: departure.now_ns,
+            n,
+            faults: faults::OVERLIMIT,
+            ..Hit::default()
+        });
         self.skb.consume()
     }
 
@@ -366,7 +377,13 @@ impl Matched<'_> {
     fn delay(self, n: u64, departure: Departure, faults: u32) -> i32 {
         // Before it gets a header, where its device has none.
         let delay_ns = departure.time_ns.saturating_sub(departure.due_ns);
-        self.tell(n, faults | faults::DELAY, delay_ns);
+        self.tell(Hit {
+            time_ns: departure.now_ns,
+            n,
+            delay_ns,
+            faults: faults | faults::DELAY,
+            ..Hit::default()
+        });
         let lane = if self.splits() {
             self.lane_behind(record::ahead(self.rule.slot))
         } else {

@@ -25,19 +25,26 @@ impl Frame {
     pub fn len(&self) -> usize {
         self.end - self.data
     }
+
+    /// Where a value at `offset` lies, if it does so wholly within the frame.
+    ///
+    /// The verifier is not to know the offset: it would know more of the frame's length after each, and follow the
+    /// ways through the parser to their end.
+    #[inline(always)]
+    pub fn at<T>(&self, offset: usize) -> Option<*const T> {
+        let start = self.data + bounded(self.forget(offset));
+        (start + size_of::<T>() <= self.end).then_some(start as *const T)
+    }
 }
 
 impl Bytes for Frame {
     #[inline(always)]
     fn read<T: Plain>(&self, offset: usize) -> Option<T> {
-        let start = self.data + bounded(self.forget(offset));
-        if start + size_of::<T>() > self.end {
-            return None;
-        }
+        let place = self.at::<T>(offset)?;
         // SAFETY: the bytes lie within the packet, and any bytes are a T. Not `read_unaligned`,
         // which the compiler turns into single bytes: the verifier accepts unaligned packet
         // access where the machine has it, and refuses the program elsewhere.
-        Some(unsafe { (start as *const T).read() })
+        Some(unsafe { place.read() })
     }
 
     #[inline(always)]

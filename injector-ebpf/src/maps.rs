@@ -8,9 +8,9 @@ use aya_ebpf::{
 };
 use injector_common::{
     abi::{
-        Block, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, HITS_BYTES, OWNER_KEYS_MAX,
-        OwnerKey, PathCounters, Point, Row, RuleCounters, RuleState, RuleTable, SLOTS_MAX, Split,
-        TABLES_MAX, Told, TraceFilter, TraceState,
+        Block, CAPTURED_END, CONTROL_LEN, Chain, Dimensions, Distribution, FaultSpec, HITS_BYTES,
+        Known, OWNER_KEYS_MAX, OwnerKey, PathCounters, Point, Row, RuleCounters, RuleState,
+        RuleTable, SLOTS_MAX, Split, TABLES_MAX, Told, TraceFilter, TraceState,
     },
     corrupt::Target,
     fate::Levels,
@@ -124,7 +124,11 @@ pub static HITS: RingBuf = RingBuf::with_byte_size(HITS_BYTES, 0);
 
 /// Where a hit lies until it is in the ring.
 #[map]
-pub static TOLD: PerCpuArray<Told> = PerCpuArray::with_max_entries(1, 0);
+pub static TOLD: PerCpuArray<Told<CAPTURED_END>> = PerCpuArray::with_max_entries(1, 0);
+
+/// Who has sent the latest packet that was told of.
+#[map]
+pub static SENDER: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
 
 /// Who owns sockets that rules look for.
 #[map]

@@ -94,6 +94,16 @@ impl Skb {
         unsafe { (&raw const (*self.0).__bindgen_anon_2.sk).read_volatile() }
     }
 
+    /// The number of the socket that sends the packet, which no other ever has; `None` where it has none any more.
+    #[inline(always)]
+    pub fn socket_cookie(self) -> Option<u64> {
+        if self.socket().is_null() {
+            return None;
+        }
+        // SAFETY: the helper takes the context.
+        Some(unsafe { helpers::generated::bpf_get_socket_cookie(self.0.cast()) })
+    }
+
     /// Who sends the packet, where it still has its socket.
     #[inline(always)]
     pub fn sender(self) -> Sender {

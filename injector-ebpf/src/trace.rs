@@ -1,40 +1,33 @@
 //! Telling whoever listens which packets are hit. Costs nothing but a look where nobody does.
 
-use core::arch::asm;
+use core::{arch::asm, mem, ptr};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, xdp_md},
+    bindings::{__sk_buff, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, xdp_md},
     helpers::{bpf_get_prandom_u32, bpf_ringbuf_output, bpf_skb_load_bytes},
 };
 use injector_common::{
     abi::{
         CAPTURED_END, HEADERS_CAPTURED, Hit, Sender, TRACE_ENTRIES_MAX, TRACE_WINDOW_NS, Told,
-        TraceFilter, features, hit,
+        TraceFilter, TraceState, features, hit,
     },
     wire::{self, Bytes as _},
 };
 
 use crate::{
     frame::Frame,
-    maps::{HITS, KEY, TOLD, TRACE, TRACE_STATE},
+    maps::{HITS, KEY, SENDER, TOLD, TRACE, TRACE_STATE},
     record::monotonic_ns,
     skb::Skb,
 };
 
-/// Whether anybody listens.
-#[inline(always)]
-fn is_heard() -> bool {
-    // SAFETY: a word, read at once.
-    TRACE
-        .get_ptr(0)
-        .is_some_and(|filter| unsafe { (&raw const (*filter).until_ns).read_volatile() } != 0)
-}
+const HEADERS: usize = HEADERS_CAPTURED as usize;
 
 /// Who sends a packet that is about to lose its socket; nobody where nobody listens.
 #[inline(always)]
 pub fn sender(skb: Skb) -> Sender {
-    if is_heard() {
-        skb.sender()
+    if TRACE.get(0).is_some_and(|filter| filter.faults != 0) {
+        sender_of(skb)
     } else {
         Sender::default()
     }
@@ -43,7 +36,7 @@ pub fn sender(skb: Skb) -> Sender {
 /// Tells of a packet.
 #[inline(always)]
 pub fn packet(skb: Skb, hit: Hit) {
-    if is_heard() && note(hit) {
+    if is_chosen(&hit) && note(hit) {
         tell_packet(skb.context());
     }
 }
@@ -60,25 +53,42 @@ pub fn before(skb: Skb, hit: Hit) {
 /// Tells of a frame that has no socket buffer yet.
 #[inline(always)]
 pub fn frame(ctx: *mut xdp_md, hit: Hit) {
-    if is_heard() && note(hit) {
+    if is_chosen(&hit) && note(hit) {
         tell_frame(ctx);
     }
+}
+
+/// Whether somebody wants to hear of it, as far as what happened tells. What rules out most, and takes least, comes
+/// first: where nobody listens, no fault is wanted.
+#[inline(always)]
+fn is_chosen(hit: &Hit) -> bool {
+    TRACE.get(0).is_some_and(|filter| {
+        filter.faults & hit.faults != 0 && filter.has_slot(hit.slot) && is_drawn(filter.odds)
+    })
 }
 
 /// Leaves it where the functions below find it.
 #[inline(always)]
 fn note(hit: Hit) -> bool {
+    const WORDS: usize = size_of::<Hit>() / size_of::<u64>();
     let Some(told) = told() else {
         return false;
     };
-    // SAFETY: as `told` says.
-    unsafe { (&raw mut (*told).hit).write(hit) };
+    // SAFETY: words of the same size.
+    let words: [u64; WORDS] = unsafe { mem::transmute(hit) };
+    let mut word = 0;
+    while word < WORDS {
+        // Volatile: the compiler would have a function clear many of them, byte by byte.
+        // SAFETY: as `told` says.
+        unsafe { told.cast::<u64>().add(word).write_volatile(words[word]) };
+        word += 1;
+    }
     true
 }
 
 /// Room for a hit. It is this processor's, and the programs run with softirqs off.
 #[inline(always)]
-fn told() -> Option<*mut Told> {
+fn told() -> Option<*mut Told<CAPTURED_END>> {
     TOLD.get_ptr_mut(0)
 }
 
@@ -93,20 +103,45 @@ extern "C" fn tell_packet(ctx: *mut __sk_buff) -> u32 {
     // SAFETY: as `told` says, here and below.
     let hit = unsafe { &mut (*told).hit };
     hit.len = skb.len();
-    if is_wanted(filter, hit, &skb.linear()) {
-        if hit.sender.cgroup == 0 {
-            hit.sender = skb.sender();
-        }
-        // Never 0, of which the verifier would have to be convinced: a packet is longer.
-        let wanted = bounded(hit.len.min(filter.captured_max).wrapping_sub(1)) + 1;
-        // SAFETY: there is room for as many.
-        let code = unsafe {
-            let bytes = (&raw mut (*told).bytes).cast();
-            bpf_skb_load_bytes(ctx.cast(), 0, bytes, wanted)
-        };
-        tell(told, if code == 0 { wanted } else { 0 });
+    if filter.entries_len != 0 && is_packet_listed(ctx, hit.flags) == 0 {
+        return 0;
     }
+    let Some(turn) = turn(filter, hit) else {
+        return 0;
+    };
+    let frame = skb.linear();
+    if hit.sender.cgroup == 0 {
+        hit.sender = sender_of(skb);
+    }
+    if filter.captured_max <= HEADERS_CAPTURED && has_headers(&frame, hit.len) {
+        tell_headers(hit, &frame, turn);
+        return 0;
+    }
+    // Never 0, of which the verifier would have to be convinced: a packet is longer.
+    let wanted = bounded(hit.len.min(filter.captured_max).wrapping_sub(1)) + 1;
+    // SAFETY: there is room for as many.
+    let code = unsafe {
+        let bytes = (&raw mut (*told).bytes).cast();
+        bpf_skb_load_bytes(ctx.cast(), 0, bytes, wanted)
+    };
+    tell(told, if code == 0 { wanted } else { 0 }, turn);
     0
+}
+
+/// Whether somebody wants to hear of such a packet, by its addresses and ports. A global function, so that the verifier
+/// does not follow the ways through the parser beyond it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_packet_listed(ctx: *mut __sk_buff, flags: u32) -> u32 {
+    is_listed(&Skb::from(ctx).linear(), flags).into()
+}
+
+/// Whether a packet's headers can be read directly: its linear part may end behind them, or before.
+#[inline(always)]
+fn has_headers(frame: &Frame, len: u32) -> bool {
+    /// Those of Ethernet, IPv6 and UDP, and a tag.
+    const ENOUGH: usize = 14 + 4 + 40 + 8;
+    frame.len() >= ENOUGH.min(len as usize)
 }
 
 /// The same for what has no socket buffer.
@@ -123,28 +158,72 @@ extern "C" fn tell_frame(ctx: *mut xdp_md) -> u32 {
     let (Some(filter), Some(told)) = (TRACE.get(0), told()) else {
         return 0;
     };
-    // SAFETY: as `told` says, here and below.
+    // SAFETY: as `told` says.
     let hit = unsafe { &mut (*told).hit };
     hit.len = frame.len() as u32;
-    if is_wanted(filter, hit, &frame) {
-        // SAFETY: as above.
-        let copied = copy(&frame, unsafe { &mut (*told).bytes });
-        tell(told, copied);
+    if filter.entries_len != 0 && !is_listed(&frame, hit.flags) {
+        return 0;
+    }
+    if let Some(turn) = turn(filter, hit) {
+        tell_headers(hit, &frame, turn);
     }
     0
 }
 
-/// Whether somebody wants to hear of it, and there is time to. What rules out most, and takes least, comes first.
+/// Who sends the packet. A socket is not asked again until another has been: that takes twice as long as its number.
 #[inline(always)]
-fn is_wanted(filter: &TraceFilter, hit: &mut Hit, frame: &Frame) -> bool {
-    if filter.faults & hit.faults == 0 || !filter.has_slot(hit.slot) || !is_drawn(filter.odds) {
-        return false;
+fn sender_of(skb: Skb) -> Sender {
+    let (Some(socket), Some(known)) = (skb.socket_cookie(), SENDER.get_ptr_mut(0)) else {
+        return Sender::default();
+    };
+    // SAFETY: per-CPU, as in `told`.
+    let known = unsafe { &mut *known };
+    if known.socket != socket {
+        known.sender = skb.sender();
+        known.socket = socket;
     }
-    if filter.entries_len != 0 && !matches(filter, frame, hit.flags & hit::RAW_IP != 0) {
-        return false;
+    known.sender
+}
+
+/// A hit that is told of.
+struct Turn {
+    state: &'static mut TraceState,
+    /// The flags of what is put into the ring.
+    flags: u64,
+}
+
+/// The turn of a packet of which somebody wants to hear, where there is time to.
+#[inline(always)]
+fn turn(filter: &TraceFilter, hit: &mut Hit) -> Option<Turn> {
+    if hit.time_ns == 0 {
+        hit.time_ns = monotonic_ns();
     }
-    hit.time_ns = monotonic_ns();
-    filter.until_ns >= hit.time_ns && has_room(filter, hit.time_ns)
+    if filter.until_ns < hit.time_ns {
+        return None;
+    }
+    let state = TRACE_STATE.get_ptr_mut(0)?;
+    // SAFETY: an element of a map; nobody relies on what others write meanwhile.
+    let state = unsafe { &mut *state };
+    if hit.time_ns.saturating_sub(state.window_ns) >= TRACE_WINDOW_NS {
+        state.window_ns = hit.time_ns;
+        state.in_window = 0;
+    }
+    state.in_window += 1;
+    let nth = state.in_window;
+    if nth > filter.window_max {
+        state.limited += 1;
+        return None;
+    }
+    let wakes = nth & filter.wake_mask == 0;
+    let flags = if wakes {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    Some(Turn {
+        state,
+        flags: flags.into(),
+    })
 }
 
 /// Nothing is drawn where every one is wanted.
@@ -155,13 +234,13 @@ fn is_drawn(odds: u64) -> bool {
 }
 
 #[inline(always)]
-fn matches(filter: &TraceFilter, frame: &Frame, raw_ip: bool) -> bool {
-    let Some(key) = KEY.get_ptr_mut(0) else {
+fn is_listed(frame: &Frame, flags: u32) -> bool {
+    let (Some(filter), Some(key)) = (TRACE.get(0), KEY.get_ptr_mut(0)) else {
         return false;
     };
     // SAFETY: per-CPU; the rule has been found already.
     let key = unsafe { &mut *key };
-    if wire::parse(frame, raw_ip, features::LAYOUT, key).is_err() {
+    if wire::parse(frame, flags & hit::RAW_IP != 0, features::LAYOUT, key).is_err() {
         return false;
     }
     let (mut is_any, mut i) = (false, 0);
@@ -172,40 +251,39 @@ fn matches(filter: &TraceFilter, frame: &Frame, raw_ip: bool) -> bool {
     is_any
 }
 
-/// Whether there were not too many in the present window.
+/// Puts it into the ring, with its headers. Other lengths than a constant cannot be reserved there.
 #[inline(always)]
-fn has_room(filter: &TraceFilter, now_ns: u64) -> bool {
-    let Some(state) = TRACE_STATE.get_ptr_mut(0) else {
-        return false;
+fn tell_headers(hit: &mut Hit, frame: &Frame, turn: Turn) {
+    let Some(mut room) = HITS.reserve::<Told<HEADERS>>(0) else {
+        turn.state.lost += 1;
+        return;
     };
-    // SAFETY: an element of a map; nobody relies on what others write meanwhile.
-    let state = unsafe { &mut *state };
-    if now_ns - state.window_ns >= TRACE_WINDOW_NS {
-        state.window_ns = now_ns;
-        state.in_window = 0;
+    let told = room.as_mut_ptr();
+    // SAFETY: the room is ours until it is submitted.
+    unsafe {
+        ptr::copy_nonoverlapping(hit, &raw mut (*told).hit, 1);
+        let captured = copy(frame, &mut (*told).bytes);
+        (*told).hit.captured = captured;
     }
-    state.in_window += 1;
-    if state.in_window > filter.window_max {
-        state.limited += 1;
-        return false;
-    }
-    true
+    room.submit(turn.flags);
 }
 
 /// Puts it into the ring, with so many bytes of its packet.
 #[inline(always)]
-fn tell(told: *mut Told, captured: u32) {
+fn tell(told: *mut Told<CAPTURED_END>, captured: u32, turn: Turn) {
     // SAFETY: as `told` says; the helper reads no more than there is.
     let code = unsafe {
         (*told).hit.captured = captured;
         let len = size_of::<Hit>() as u64 + u64::from(bounded(captured));
-        bpf_ringbuf_output((&raw const HITS).cast_mut().cast(), told.cast(), len, 0)
+        bpf_ringbuf_output(
+            (&raw const HITS).cast_mut().cast(),
+            told.cast(),
+            len,
+            turn.flags,
+        )
     };
-    if code != 0
-        && let Some(state) = TRACE_STATE.get_ptr_mut(0)
-    {
-        // SAFETY: as in `has_room`.
-        unsafe { (*state).lost += 1 };
+    if code != 0 {
+        turn.state.lost += 1;
     }
 }
 
@@ -220,24 +298,48 @@ fn bounded(mut captured: u32) -> u32 {
     captured
 }
 
-/// Copies the headers, as far as there are eight bytes more.
+/// Copies the headers, in ever smaller pieces, and returns how many bytes they are.
 #[inline(always)]
-fn copy(frame: &Frame, bytes: &mut [u8; CAPTURED_END]) -> u32 {
-    const WORD: usize = 8;
-    let mut copied = 0;
-    while copied < HEADERS_CAPTURED as usize {
-        let Some(word) = frame.read::<[u32; 2]>(copied) else {
-            break;
-        };
-        // SAFETY: there is room for as many.
-        unsafe {
-            bytes
-                .as_mut_ptr()
-                .add(copied)
-                .cast::<[u32; 2]>()
-                .write(word)
-        };
-        copied += WORD;
+fn copy(frame: &Frame, bytes: &mut [u8; HEADERS]) -> u32 {
+    let (bytes, mut copied) = (bytes.as_mut_ptr(), 0);
+    while copied + 32 <= HEADERS && copy_words::<u64, 4>(frame, bytes, copied) {
+        copied += 32;
+    }
+    while copied + 8 <= HEADERS && copy_words::<u64, 1>(frame, bytes, copied) {
+        copied += 8;
+    }
+    if copied < HEADERS {
+        if copy_words::<u32, 1>(frame, bytes, copied) {
+            copied += 4;
+        }
+        if copy_words::<u16, 1>(frame, bytes, copied) {
+            copied += 2;
+        }
+        if copy_words::<u8, 1>(frame, bytes, copied) {
+            copied += 1;
+        }
     }
     copied as u32
+}
+
+/// Copies so many words, if the frame has as many; there must be room for them.
+#[inline(always)]
+fn copy_words<T, const COUNT: usize>(frame: &Frame, bytes: *mut u8, offset: usize) -> bool {
+    let Some(from) = frame.at::<[T; COUNT]>(offset) else {
+        return false;
+    };
+    let mut word = 0;
+    while word < COUNT {
+        // SAFETY: both have as many. Volatile, or the compiler would have a function copy them.
+        unsafe {
+            let value = from.cast::<T>().add(word).read_volatile();
+            bytes
+                .add(offset)
+                .cast::<T>()
+                .add(word)
+                .write_volatile(value);
+        }
+        word += 1;
+    }
+    true
 }

@@ -8,7 +8,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use etherparse::PacketBuilder;
@@ -165,6 +165,69 @@ fn a_trace_ends_by_itself() {
     let heard = trace.wait();
     assert_eq!(heard.code, 0);
     assert!(heard.said.contains("the run has ended"), "{}", heard.said);
+}
+
+const DROP_ALL: &str = "{name: all, rules: [{name: all, match: {protocol: udp}, drop: 100%}]}";
+
+#[test]
+fn a_single_hit_is_shown_though_no_other_follows() {
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, DROP_ALL);
+    let args = ["--json", "--count", "1"];
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &args);
+    let sent = Instant::now();
+    lab.a.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.send_to(b"", (lab.b.v4, 5001)).expect("send");
+    });
+    let heard = trace.wait();
+    let took = sent.elapsed();
+    run.stop();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let [line] = &heard.lines[..] else {
+        panic!("{} lines: {}", heard.lines.len(), heard.said);
+    };
+    // Nothing but headers, of which the last byte counts, too.
+    assert_eq!((line.dst_port, line.length), (Some(5001), 14 + 20 + 8));
+}
+
+#[test]
+fn what_was_told_last_is_shown_before_the_end() {
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, DROP_ALL);
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let trace = Listener::start(&lab.a.netns, &lab.a.device, &["--json"]);
+        // No more than are shown in a tenth of a second.
+        const SENT: u64 = 400;
+        Flow::new(SENT).linger(Duration::ZERO).send(&lab.a, &lab.b);
+        trace.signal(signal);
+        let heard = trace.wait();
+        assert_eq!(heard.lines.len() as u64, SENT, "{}", heard.said);
+    }
+    run.stop();
+}
+
+#[test]
+fn what_finds_no_room_is_counted() {
+    // More than there is room for.
+    const SENT: u64 = 4000;
+    let lab = Lab::new();
+    let run = Injector::start(&lab.a, DROP_ALL);
+    let args = ["--json", "--rate", "1000000"];
+    let trace = Listener::start(&lab.a.netns, &lab.a.device, &args);
+    trace.signal(Signal::SIGSTOP);
+    Flow::new(SENT).send(&lab.a, &lab.b);
+    trace.signal(Signal::SIGCONT);
+    let heard = trace.end();
+    run.stop();
+    let lost = heard.said.split("; ").find_map(|part| {
+        let lost = part
+            .trim()
+            .strip_suffix(" more came faster than they were taken")?;
+        lost.replace(',', "").parse::<u64>().ok()
+    });
+    let lost = lost.unwrap_or_else(|| panic!("none was lost: {}", heard.said));
+    assert_eq!(heard.lines.len() as u64 + lost, SENT, "{}", heard.said);
 }
 
 /// Index of the packet, what happened to it, its bytes.

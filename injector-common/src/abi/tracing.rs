@@ -44,12 +44,23 @@ pub struct Sender {
 }
 record!(Sender, size: 16, align: 8);
 
+/// A socket, and whose it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Its number, which no other ever has; never 0.
+    pub socket: u64,
+    /// Who sends by it.
+    pub sender: Sender,
+}
+record!(Known, size: 24, align: 8);
+
 /// A packet to which something happened. As many of its first bytes follow as [`captured`](Self::captured)
 /// says.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hit {
-    /// When, on the monotonic clock, in ns.
+    /// When, on the monotonic clock, in ns; 0 until the clock has been read.
     pub time_ns: u64,
     /// Its index among the packets of the rule; [`u64::MAX`] where it has none, because all are dropped.
     pub n: u64,
@@ -84,13 +95,14 @@ pub const CAPTURED_END: usize = 2048;
 /// A hit and bytes of its packet. In the ring there are only as many bytes as are captured.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Told {
+pub struct Told<const LEN: usize> {
     /// What happened.
     pub hit: Hit,
     /// To which packet.
-    pub bytes: [u8; CAPTURED_END],
+    pub bytes: [u8; LEN],
 }
-record!(Told, size: size_of::<Hit>() + CAPTURED_END, align: 8);
+record!(Told<CAPTURED_END>, size: size_of::<Hit>() + CAPTURED_END, align: 8);
+record!(Told<{ HEADERS_CAPTURED as usize }>, size: size_of::<Hit>() + HEADERS_CAPTURED as usize, align: 8);
 
 /// Most match entries by which a trace chooses packets.
 pub const TRACE_ENTRIES_MAX: usize = 8;
@@ -114,12 +126,14 @@ pub struct TraceFilter {
     pub before: u32,
     /// How many of [`entries`](Self::entries) there are; 0 where any packet will do.
     pub entries_len: u32,
+    /// Whoever listens is woken by each hit of a window whose number has none of these bits.
+    pub wake_mask: u64,
     /// Those that match one of them.
     pub entries: [MatchEntry; TRACE_ENTRIES_MAX],
     /// Those of these rules: a bit for each slot.
     pub slots: [u64; SLOTS_MAX as usize / 64],
 }
-record!(TraceFilter, size: 40 + TRACE_ENTRIES_MAX * 104 + SLOTS_MAX as usize / 8, align: 8);
+record!(TraceFilter, size: 48 + TRACE_ENTRIES_MAX * 104 + SLOTS_MAX as usize / 8, align: 8);
 
 /// The time in which hits are counted to bound their rate.
 pub const TRACE_WINDOW_NS: u64 = 100_000_000;
@@ -134,6 +148,7 @@ impl TraceFilter {
         captured_max: 0,
         before: 0,
         entries_len: 0,
+        wake_mask: u64::MAX,
         entries: [MatchEntry::NOTHING; TRACE_ENTRIES_MAX],
         slots: [0; SLOTS_MAX as usize / 64],
     };
@@ -143,6 +158,20 @@ impl TraceFilter {
     pub const fn has_slot(&self, slot: u32) -> bool {
         let slot = slot % SLOTS_MAX;
         (self.slots[slot as usize / 64] >> (slot % 64)) & 1 != 0
+    }
+
+    /// The [`wake_mask`](Self::wake_mask) by which whoever listens is woken before new hits have filled more than a
+    /// quarter of a ring of so many bytes.
+    pub const fn wake_mask_for(&self, ring_bytes: u32) -> u64 {
+        /// What the kernel puts before each (linux/bpf.h, `BPF_RINGBUF_HDR_SZ`).
+        const HEADER: u32 = 8;
+        let captured_max = if self.captured_max > HEADERS_CAPTURED {
+            self.captured_max
+        } else {
+            HEADERS_CAPTURED
+        };
+        let hits = ring_bytes / 4 / (HEADER + size_of::<Hit>() as u32 + captured_max);
+        (1 << (hits | 1).ilog2()) - 1
     }
 
     /// Makes it about the rule in this slot, too.
@@ -166,3 +195,25 @@ pub struct TraceState {
     pub lost: u64,
 }
 record!(TraceState, size: 32, align: 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_listens_is_woken_while_there_is_room() {
+        for (ring_bytes, captured_max, hits) in [
+            (HITS_BYTES, HEADERS_CAPTURED, 512),
+            (HITS_BYTES, CAPTURED_END as u32 - 1, 32),
+            (64 << 10, HEADERS_CAPTURED, 64),
+            (64 << 10, CAPTURED_END as u32 - 1, 4),
+            (4096, CAPTURED_END as u32 - 1, 1),
+        ] {
+            let filter = TraceFilter {
+                captured_max,
+                ..TraceFilter::NOTHING
+            };
+            assert_eq!(filter.wake_mask_for(ring_bytes), hits - 1, "{ring_bytes}");
+        }
+    }
+}

@@ -165,7 +165,9 @@ impl Tracer<'_> {
         loop {
             let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()));
             if signals.received() || self.is_enough() || left.is_some_and(|left| left.is_zero()) {
-                return Ok(());
+                // What was told while nobody looked.
+                self.listener.stop()?;
+                return self.show();
             }
             self.listener
                 .wait(left.map_or(LOOK, |left| left.min(LOOK)))?;

@@ -22,6 +22,9 @@ use super::{
 const MONOTONIC: ClockId = ClockId::CLOCK_MONOTONIC;
 /// For how long the programs go on telling when nobody says that he still listens.
 const LEASE: Duration = Duration::from_secs(3);
+/// For how long hits lie in the ring while there is room. To wake somebody for each takes the programs several times as
+/// long as all the rest of telling.
+const NAP: Duration = Duration::from_millis(50);
 
 /// The kernel's numbers of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,8 @@ pub struct Listener {
     filter: Array<MapData, TraceFilter>,
     state: Array<MapData, TraceState>,
     hits: RingBuf<MapData>,
+    /// How long the ring is.
+    hits_bytes: u32,
     before: TraceState,
 }
 
@@ -61,8 +66,9 @@ impl Listener {
         let data = |id| MapData::from_id(id).map_err(|error| failed(&error));
         let filter: Array<_, TraceFilter> = array(data(ids.filter)?)?;
         let state = array(data(ids.state)?)?;
-        let hits = RingBuf::try_from(Map::RingBuf(data(ids.hits)?));
-        let hits = hits.map_err(|error| failed(&error))?;
+        let hits = data(ids.hits)?;
+        let hits_bytes = hits.info().map_err(|error| failed(&error))?.max_entries();
+        let hits = RingBuf::try_from(Map::RingBuf(hits)).map_err(|error| failed(&error))?;
         if get(&filter)?.until_ns > nanos(now(MONOTONIC)?) {
             return Err(Error::Traced {
                 device: device.to_owned(),
@@ -73,6 +79,7 @@ impl Listener {
             filter,
             state,
             hits,
+            hits_bytes,
             before,
         };
         // What a listener that was killed has left.
@@ -85,6 +92,7 @@ impl Listener {
         let until = nanos(now(MONOTONIC)? + LEASE);
         let filter = TraceFilter {
             until_ns: until,
+            wake_mask: filter.wake_mask_for(self.hits_bytes),
             ..*filter
         };
         self.filter
@@ -92,10 +100,16 @@ impl Listener {
             .map_err(|error| failed(&error))
     }
 
-    /// Waits for a hit, but not longer than that.
+    /// Says that nothing is to be told any more. What has been can still be taken.
+    pub fn stop(&mut self) -> Result<()> {
+        let nothing = self.filter.set(0, TraceFilter::NOTHING, 0);
+        nothing.map_err(|error| failed(&error))
+    }
+
+    /// Waits until hits fill a part of the ring, but not longer than a nap, or than that.
     pub fn wait(&self, limit: Duration) -> Result<()> {
         let mut ready = [PollFd::new(self.hits.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(limit.min(NAP)).unwrap_or(PollTimeout::MAX);
         match poll(&mut ready, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => Ok(()),
             Err(errno) => Err(Error::refused("wait for hits", errno)),
@@ -125,7 +139,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         // If not, they soon find out by themselves.
-        let _ = self.filter.set(0, TraceFilter::NOTHING, 0);
+        let _ = self.stop();
     }
 }
 
