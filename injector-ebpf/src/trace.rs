@@ -103,7 +103,7 @@ extern "C" fn tell_packet(ctx: *mut __sk_buff) -> u32 {
     // SAFETY: as `told` says, here and below.
     let hit = unsafe { &mut (*told).hit };
     hit.len = skb.len();
-    if filter.entries_len != 0 && is_packet_listed(ctx, hit.flags) == 0 {
+    if filter.entries_len != 0 && packet_matches(ctx) == 0 {
         return 0;
     }
     let Some(turn) = turn(filter, hit) else {
@@ -128,14 +128,6 @@ extern "C" fn tell_packet(ctx: *mut __sk_buff) -> u32 {
     0
 }
 
-/// Whether somebody wants to hear of such a packet, by its addresses and ports. A global function, so that the verifier
-/// does not follow the ways through the parser beyond it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn is_packet_listed(ctx: *mut __sk_buff, flags: u32) -> u32 {
-    is_listed(&Skb::from(ctx).linear(), flags).into()
-}
-
 /// Whether a packet's headers can be read directly: its linear part may end behind them, or before.
 #[inline(always)]
 fn has_headers(frame: &Frame, len: u32) -> bool {
@@ -148,26 +140,47 @@ fn has_headers(frame: &Frame, len: u32) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tell_frame(ctx: *mut xdp_md) -> u32 {
-    // SAFETY: the context is valid while the program runs.
-    let frame = unsafe {
-        Frame::new(
-            (&raw const (*ctx).data).read_volatile() as usize,
-            (&raw const (*ctx).data_end).read_volatile() as usize,
-        )
-    };
     let (Some(filter), Some(told)) = (TRACE.get(0), told()) else {
         return 0;
     };
     // SAFETY: as `told` says.
     let hit = unsafe { &mut (*told).hit };
-    hit.len = frame.len() as u32;
-    if filter.entries_len != 0 && !is_listed(&frame, hit.flags) {
+    if filter.entries_len != 0 && frame_matches(ctx) == 0 {
         return 0;
     }
     if let Some(turn) = turn(filter, hit) {
+        let frame = bytes_of(ctx);
+        hit.len = frame.len() as u32;
         tell_headers(hit, &frame, turn);
     }
     0
+}
+
+#[inline(always)]
+fn bytes_of(ctx: *mut xdp_md) -> Frame {
+    // SAFETY: the context is valid while the program runs.
+    unsafe {
+        Frame::new(
+            (&raw const (*ctx).data).read_volatile() as usize,
+            (&raw const (*ctx).data_end).read_volatile() as usize,
+        )
+    }
+}
+
+/// Whether a packet matches what was asked for.
+///
+/// A global function likewise: what follows is not walked again for each of the many ways through the parser.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn packet_matches(ctx: *mut __sk_buff) -> u32 {
+    matches(&Skb::from(ctx).linear()).into()
+}
+
+/// The same for what has no socket buffer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn frame_matches(ctx: *mut xdp_md) -> u32 {
+    matches(&bytes_of(ctx)).into()
 }
 
 /// Who sends the packet. A socket is not asked again until another has been: that takes twice as long as its number.
@@ -234,13 +247,13 @@ fn is_drawn(odds: u64) -> bool {
 }
 
 #[inline(always)]
-fn is_listed(frame: &Frame, flags: u32) -> bool {
-    let (Some(filter), Some(key)) = (TRACE.get(0), KEY.get_ptr_mut(0)) else {
+fn matches(frame: &Frame) -> bool {
+    let (Some(filter), Some(told), Some(key)) = (TRACE.get(0), told(), KEY.get_ptr_mut(0)) else {
         return false;
     };
-    // SAFETY: per-CPU; the rule has been found already.
-    let key = unsafe { &mut *key };
-    if wire::parse(frame, flags & hit::RAW_IP != 0, features::LAYOUT, key).is_err() {
+    // SAFETY: as `told` says; the rule has been found already.
+    let (raw_ip, key) = unsafe { ((*told).hit.flags & hit::RAW_IP != 0, &mut *key) };
+    if wire::parse(frame, raw_ip, features::LAYOUT, key).is_err() {
         return false;
     }
     let (mut is_any, mut i) = (false, 0);
@@ -301,12 +314,14 @@ fn bounded(mut captured: u32) -> u32 {
 /// Copies the headers, in ever smaller pieces, and returns how many bytes they are.
 #[inline(always)]
 fn copy(frame: &Frame, bytes: &mut [u8; HEADERS]) -> u32 {
-    let (bytes, mut copied) = (bytes.as_mut_ptr(), 0);
+    let (bytes, mut copied, mut words) = (bytes.as_mut_ptr(), 0, 0);
     while copied + 32 <= HEADERS && copy_words::<u64, 4>(frame, bytes, copied) {
         copied += 32;
     }
-    while copied + 8 <= HEADERS && copy_words::<u64, 1>(frame, bytes, copied) {
+    // No more than three are left: for the verifier, which follows every length.
+    while words < 3 && copied + 8 <= HEADERS && copy_words::<u64, 1>(frame, bytes, copied) {
         copied += 8;
+        words += 1;
     }
     if copied < HEADERS {
         if copy_words::<u32, 1>(frame, bytes, copied) {
