@@ -19,6 +19,7 @@ use crate::{
     maps::{HITS, KEY, SENDER, TOLD, TRACE, TRACE_STATE},
     record::monotonic_ns,
     skb::Skb,
+    verifier,
 };
 
 const HEADERS: usize = HEADERS_CAPTURED as usize;
@@ -248,20 +249,27 @@ fn is_drawn(odds: u64) -> bool {
 
 #[inline(always)]
 fn matches(frame: &Frame) -> bool {
-    let (Some(filter), Some(told), Some(key)) = (TRACE.get(0), told(), KEY.get_ptr_mut(0)) else {
+    let (Some(told), Some(key)) = (told(), KEY.get_ptr_mut(0)) else {
         return false;
     };
     // SAFETY: as `told` says; the rule has been found already.
     let (raw_ip, key) = unsafe { ((*told).hit.flags & hit::RAW_IP != 0, &mut *key) };
-    if wire::parse(frame, raw_ip, features::LAYOUT, key).is_err() {
-        return false;
-    }
+    wire::parse(frame, raw_ip, features::LAYOUT, key).is_ok() && key_matches() != 0
+}
+
+/// Whether the key that was parsed does. A global function likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn key_matches() -> u32 {
+    let (Some(filter), Some(key)) = (TRACE.get(0), KEY.get(0)) else {
+        return 0;
+    };
     let (mut is_any, mut i) = (false, 0);
     while i < TRACE_ENTRIES_MAX {
         is_any |= (i as u32) < filter.entries_len && filter.entries[i].matches(key);
         i += 1;
     }
-    is_any
+    is_any.into()
 }
 
 /// Puts it into the ring, with its headers. Other lengths than a constant cannot be reserved there.
@@ -314,36 +322,44 @@ fn bounded(mut captured: u32) -> u32 {
 /// Copies the headers, in ever smaller pieces, and returns how many bytes they are.
 #[inline(always)]
 fn copy(frame: &Frame, bytes: &mut [u8; HEADERS]) -> u32 {
-    let (bytes, mut copied, mut words) = (bytes.as_mut_ptr(), 0, 0);
-    while copied + 32 <= HEADERS && copy_words::<u64, 4>(frame, bytes, copied) {
+    let (bytes, mut copied) = (bytes.as_mut_ptr(), 0);
+    while copied < HEADERS && copy_words::<u64, 4>(frame, bytes, copied) {
         copied += 32;
     }
-    // No more than three are left: for the verifier, which follows every length.
-    while words < 3 && copied + 8 <= HEADERS && copy_words::<u64, 1>(frame, bytes, copied) {
+    if copied == HEADERS {
+        return HEADERS_CAPTURED;
+    }
+    let mut words = 0;
+    copied = frame.forget(copied);
+    while words < 3 && copy_words::<u64, 1>(frame, bytes, copied) {
         copied += 8;
         words += 1;
     }
-    if copied < HEADERS {
-        if copy_words::<u32, 1>(frame, bytes, copied) {
-            copied += 4;
-        }
-        if copy_words::<u16, 1>(frame, bytes, copied) {
-            copied += 2;
-        }
-        if copy_words::<u8, 1>(frame, bytes, copied) {
-            copied += 1;
-        }
+    copied = frame.forget(copied);
+    if copy_words::<u32, 1>(frame, bytes, copied) {
+        copied += 4;
+    }
+    copied = frame.forget(copied);
+    if copy_words::<u16, 1>(frame, bytes, copied) {
+        copied += 2;
+    }
+    copied = frame.forget(copied);
+    if copy_words::<u8, 1>(frame, bytes, copied) {
+        copied += 1;
     }
     copied as u32
 }
 
-/// Copies so many words, if the frame has as many; there must be room for them.
+/// Copies so many words, if the frame has as many; there must be room for them. The offset is a multiple of their length.
 #[inline(always)]
 fn copy_words<T, const COUNT: usize>(frame: &Frame, bytes: *mut u8, offset: usize) -> bool {
     let Some(from) = frame.at::<[T; COUNT]>(offset) else {
         return false;
     };
-    let mut word = 0;
+    let (mut word, offset) = (
+        0,
+        verifier::masked(offset, HEADERS - size_of::<[T; COUNT]>()),
+    );
     while word < COUNT {
         // SAFETY: both have as many. Volatile, or the compiler would have a function copy them.
         unsafe {

@@ -87,8 +87,8 @@ pub struct Hit {
 }
 record!(Hit, size: 72, align: 8);
 
-/// Bytes of a packet that are told where its headers will do.
-pub const HEADERS_CAPTURED: u32 = 136;
+/// Bytes of a packet that are told where its headers will do: a power of two.
+pub const HEADERS_CAPTURED: u32 = 128;
 /// One more than the most bytes of a packet that are told: a power of two.
 pub const CAPTURED_END: usize = 2048;
 
