@@ -1,8 +1,12 @@
 //! Table: what it costs to see what happens.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
-use injector_tests::{bpf, socket};
+use injector_tests::{bpf, socket, stats};
 
 use crate::{
     contest::{Contest, Contestant, Measured},
@@ -37,6 +41,7 @@ pub fn measure(contest: &Contest) {
     for (name, rule) in TRACED {
         traced(contest, name, &profile(rule));
     }
+    heard(contest);
 }
 
 fn profile(rule: &str) -> String {
@@ -71,6 +76,42 @@ fn traced(contest: &Contest, name: &str, profile: &str) {
         Contestant::new("every packet", || told(ALWAYS)),
     ];
     contest.row_of(rounds(contest), name, cost::unit(contest), contestants);
+}
+
+/// Single packets, far apart, with somebody who waits for them on another processor.
+fn heard(contest: &Contest) {
+    let own = RefCell::new(Own::load(&profile("drop: 100%")));
+    let heard = |tell: fn(&mut Own) -> Result<(), String>| {
+        let mut own = own.borrow_mut();
+        let own = own.as_mut().map_err(|error| error.clone())?;
+        tell(own)?;
+        let times = own.while_heard(programs::DIVERT_EGRESS, single_packets)?;
+        Ok(stats::median(times?).as_nanos() as f64)
+    };
+    let contestants = vec![
+        Contestant::new("nobody listens", || heard(|own| own.tell(0))),
+        Contestant::new("every packet", || heard(|own| own.tell(ALWAYS))),
+        Contestant::new("woken for each", || heard(Own::tell_and_wake)),
+    ];
+    contest.row_of(
+        rounds(contest),
+        "trace, one by one",
+        cost::unit(contest),
+        contestants,
+    );
+}
+
+/// How long each takes, one in a tenth of a millisecond: whoever is woken sleeps again.
+fn single_packets(program: BorrowedFd<'_>) -> Result<Vec<Duration>, String> {
+    const GAP: Duration = Duration::from_micros(100);
+    let frame = cost::datagram();
+    let run = |_| {
+        let sent = Instant::now();
+        let time = bpf::test_run(program, &frame, None, 1).map_err(|error| error.to_string());
+        while sent.elapsed() < GAP {}
+        time
+    };
+    (0..BATCH).map(run).collect()
 }
 
 fn rounds(contest: &Contest) -> u32 {

@@ -20,8 +20,14 @@ use crate::clock::{PATIENCE, wait_until};
 /// Keeps the calling thread on the first processor, so that its packets stay in order: each CPU
 /// has a backlog of its own.
 pub fn stay_on_one_cpu() {
+    stay_on_cpu(0);
+}
+
+/// Binds the thread to a processor.
+#[track_caller]
+pub fn stay_on_cpu(cpu: usize) {
     let mut cpus = CpuSet::new();
-    cpus.set(0).expect("a processor");
+    cpus.set(cpu).expect("a processor");
     sched_setaffinity(Pid::from_raw(0), &cpus).expect("bind to a processor");
 }
 

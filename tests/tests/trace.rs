@@ -209,6 +209,10 @@ fn what_was_told_last_is_shown_before_the_end() {
 
 #[test]
 fn what_finds_no_room_is_counted() {
+    // Whoever says nothing is told no more after 3 s, in which an emulated processor may not send as many.
+    if kernel::is_guest() {
+        return;
+    }
     // More than there is room for.
     const SENT: u64 = 4000;
     let lab = Lab::new();

@@ -161,7 +161,7 @@ impl TraceFilter {
     }
 
     /// The [`wake_mask`](Self::wake_mask) by which whoever listens is woken before new hits have filled more than a
-    /// quarter of a ring of so many bytes.
+    /// half of a ring of so many bytes.
     pub const fn wake_mask_for(&self, ring_bytes: u32) -> u64 {
         /// What the kernel puts before each (linux/bpf.h, `BPF_RINGBUF_HDR_SZ`).
         const HEADER: u32 = 8;
@@ -170,7 +170,7 @@ impl TraceFilter {
         } else {
             HEADERS_CAPTURED
         };
-        let hits = ring_bytes / 4 / (HEADER + size_of::<Hit>() as u32 + captured_max);
+        let hits = ring_bytes / 2 / (HEADER + size_of::<Hit>() as u32 + captured_max);
         (1 << (hits | 1).ilog2()) - 1
     }
 
@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn whoever_listens_is_woken_while_there_is_room() {
         for (ring_bytes, captured_max, hits) in [
-            (HITS_BYTES, HEADERS_CAPTURED, 512),
-            (HITS_BYTES, CAPTURED_END as u32 - 1, 32),
-            (64 << 10, HEADERS_CAPTURED, 64),
-            (64 << 10, CAPTURED_END as u32 - 1, 4),
+            (HITS_BYTES, HEADERS_CAPTURED, 1024),
+            (HITS_BYTES, CAPTURED_END as u32 - 1, 64),
+            (64 << 10, HEADERS_CAPTURED, 128),
+            (64 << 10, CAPTURED_END as u32 - 1, 8),
             (4096, CAPTURED_END as u32 - 1, 1),
         ] {
             let filter = TraceFilter {
