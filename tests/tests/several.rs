@@ -1,8 +1,13 @@
 //! Faults on several interfaces together.
 
 use std::{
-    fs,
-    process::Output,
+    collections::BTreeSet,
+    fs, io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::process::CommandExt as _,
+    },
+    process::{Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -12,9 +17,13 @@ use injector_tests::{
     clock::{PATIENCE, wait_until},
     directory::Directory,
     injector,
-    residue::Snapshot,
+    residue::{Snapshot, devices, records},
     star::Star,
     tool,
+};
+use nix::{
+    libc,
+    sys::resource::{Resource, setrlimit},
 };
 use serde_json::Value;
 
@@ -117,6 +126,152 @@ fn where_one_fails_none_stays() {
     assert!(stderr(&output).contains(&format!("error: {last}: ")));
     before.assert_same(&netns);
     holder.stop();
+}
+
+/// Of forty, the thirty-first belongs to somebody else, or goes while those before it are got ready.
+#[test]
+fn where_one_of_many_fails_in_the_middle_none_stays() {
+    const COUNT: usize = 40;
+    const BAD: usize = 30;
+    for goes in [false, true] {
+        let netns = idle(COUNT);
+        let args: Vec<_> = (0..COUNT)
+            .flat_map(|n| ["-i".to_owned(), format!("idle{n}")])
+            .collect();
+        let run = || {
+            let mut command = injector::command();
+            command.arg("--netns").arg(netns.path());
+            command.arg("run").args(&args).args(["--drop", "100%"]);
+            command
+        };
+        let (output, before) = if goes {
+            let run = run().stderr(Stdio::piped()).spawn().expect("start it");
+            assert!(wait_until(PATIENCE, || records(&netns).len() > 1));
+            netns.run(|| tool::ip(&format!("link delete idle{BAD}")));
+            let output = run.wait_with_output().expect("wait for it");
+            (output, None)
+        } else {
+            let holder = Injector::start_on(&netns, &format!("idle{BAD}"), SILENCE, &[]);
+            let before = Snapshot::of(&netns);
+            (run().output().expect("run it"), Some((before, holder)))
+        };
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(6), "{said}");
+        assert!(said.contains(&format!("error: idle{BAD}: ")), "{said}");
+        let undone = said.split("rolled back: ").nth(1).expect("a list");
+        let undone: Vec<usize> = undone
+            .split([';', '\n'])
+            .next()
+            .into_iter()
+            .flat_map(|list| list.split(", "))
+            .map(|name| name.strip_prefix("idle").unwrap().parse().unwrap())
+            .collect();
+        assert!(undone.is_sorted_by(|a, b| a > b), "{said}");
+        assert!((0..BAD).all(|n| undone.contains(&n)), "{said}");
+        // Others may have been under way.
+        let untried = COUNT - 1 - undone.len();
+        assert!(untried == 0 || said.contains(&format!("not tried: {untried} more")));
+        match before {
+            Some((before, holder)) => {
+                before.assert_same(&netns);
+                holder.stop();
+            }
+            None => assert_eq!(netns.run(devices).len(), 2 * COUNT - 1),
+        }
+        assert_eq!(records(&netns), Vec::<String>::new());
+    }
+}
+
+/// Bytes of the maps that the programs of a namespace's runs use: of all of them, and what each process needs once.
+fn map_bytes(netns: &Netns) -> (u64, u64) {
+    let devices: Vec<_> = netns.run(devices);
+    let programs = netns.run(|| {
+        let show = tool::run("bpftool", "-j net show");
+        let shown: Value = serde_json::from_str(&show).expect("JSON from bpftool");
+        let hooks = shown[0]["tc"].as_array().cloned().unwrap_or_default();
+        let ids = hooks.iter().filter_map(|hook| {
+            let id = hook["prog_id"].as_u64().or(hook["id"].as_u64())?;
+            Some(id as u32)
+        });
+        ids.collect::<BTreeSet<_>>()
+    });
+    assert!(programs.len() >= devices.len() / 4, "{programs:?}");
+    let maps: BTreeSet<u32> = aya::programs::loaded_programs()
+        .flatten()
+        .filter(|program| programs.contains(&program.id()))
+        .flat_map(|program| program.map_ids().ok().flatten().unwrap_or_default())
+        .collect();
+    let (mut all, mut shared) = (0, 0);
+    for map in aya::maps::loaded_maps().flatten() {
+        if !maps.contains(&map.id()) {
+            continue;
+        }
+        let fd = map.fd().expect("the map");
+        let info = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let info = fs::read_to_string(info).expect("what it takes");
+        let bytes = info
+            .lines()
+            .find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok());
+        let bytes = bytes.expect("bytes");
+        all += bytes;
+        if map.name_as_str() == Some("SPLITS") {
+            shared += bytes;
+        }
+    }
+    (all, shared)
+}
+
+/// Those of super-packets that are split are there once, and not for each interface.
+#[test]
+fn the_maps_of_many_take_less_than_64_kib_each() {
+    const COUNT: u64 = 33;
+    let netns = idle(COUNT as usize);
+    let run = Injector::start_on(&netns, "idle*", "", &["--seed", "1", "--drop", "1%"]);
+    for _ in 1..COUNT {
+        run.in_force();
+    }
+    let (all, splits) = map_bytes(&netns);
+    run.stop();
+    eprintln!("{} bytes each, and {splits} once", (all - splits) / COUNT);
+    assert!((all - splits) / COUNT < 64 << 10);
+    assert_eq!(splits, splits_of_one());
+}
+
+/// The bytes for splitting super-packets, where one interface splits.
+fn splits_of_one() -> u64 {
+    let netns = idle(1);
+    let run = Injector::start_on(&netns, "idle0", "", &["--seed", "1", "--drop", "1%"]);
+    let (_, splits) = map_bytes(&netns);
+    run.stop();
+    assert!(splits > 0);
+    splits
+}
+
+#[test]
+fn more_than_open_files_allow_is_refused_before_anything_is_touched() {
+    let netns = idle(3);
+    let before = Snapshot::of(&netns);
+    let mut command = injector::command();
+    command.arg("--netns").arg(netns.path());
+    command.args(["run", "-i", "idle*", "--drop", "100%"]);
+    let prepare = || {
+        setrlimit(Resource::RLIMIT_NOFILE, 100, 100)?;
+        // The limit cannot be raised without.
+        const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+        // SAFETY: no pointers are passed.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: only system calls are made between fork and exec.
+    let output = unsafe { command.pre_exec(prepare) };
+    let output = output.output().expect("run it");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("3 interfaces need"), "{said}");
+    assert!(said.contains("ulimit -Hn"), "{said}");
+    before.assert_same(&netns);
 }
 
 #[test]

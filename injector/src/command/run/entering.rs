@@ -112,7 +112,7 @@ fn try_all(
         }
     };
     let ended = thread::scope(|scope| {
-        for _ in 0..workers() {
+        for _ in 0..at_a_time() {
             let sender = sender.clone();
             scope.spawn(|| work(sender));
         }
@@ -134,8 +134,8 @@ fn try_all(
     })
 }
 
-/// How many interfaces are got ready at a time.
-fn workers() -> usize {
+/// How many interfaces are got ready at a time, at most.
+pub(super) fn at_a_time() -> usize {
     /// The kernel does the rest one after the other.
     const MAX: usize = 16;
     thread::available_parallelism().map_or(1, |count| count.get().min(MAX))
