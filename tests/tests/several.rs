@@ -17,7 +17,7 @@ use injector_tests::{
     clock::{PATIENCE, wait_until},
     directory::Directory,
     injector,
-    residue::{Snapshot, devices, records},
+    residue::{Programs, Snapshot, devices, records},
     star::Star,
     tool,
 };
@@ -110,98 +110,64 @@ fn patterns_mean_what_is_there_but_the_loopback_device_and_private_pairs() {
     assert!(stderr(&output).contains("matches `wlan*`"));
 }
 
-/// Twenty, of which the last one is somebody else's already.
+/// One of many belongs to somebody else, or goes while those before it are got ready.
 #[test]
-fn where_one_fails_none_stays() {
-    const COUNT: usize = 20;
-    let netns = idle(COUNT);
-    let last = format!("idle{}", COUNT - 1);
-    let holder = Injector::start_on(&netns, &last, SILENCE, &[]);
-    let before = Snapshot::of(&netns);
-    let output = injector::call(&netns, &["run", "-i", "idle*", "--drop", "1%"]);
-    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
-    let undone: Vec<_> = (0..COUNT - 1).rev().map(|n| format!("idle{n}")).collect();
-    let list = format!("rolled back: {}\n", undone.join(", "));
-    assert!(stderr(&output).contains(&list), "{}", stderr(&output));
-    assert!(stderr(&output).contains(&format!("error: {last}: ")));
-    before.assert_same(&netns);
-    holder.stop();
-}
-
-/// Of forty, the thirty-first belongs to somebody else, or goes while those before it are got ready.
-#[test]
-fn where_one_of_many_fails_in_the_middle_none_stays() {
-    const COUNT: usize = 40;
-    const BAD: usize = 30;
-    for goes in [false, true] {
-        let netns = idle(COUNT);
-        let args: Vec<_> = (0..COUNT)
-            .flat_map(|n| ["-i".to_owned(), format!("idle{n}")])
-            .collect();
-        let run = || {
-            let mut command = injector::command();
-            command.arg("--netns").arg(netns.path());
-            command.arg("run").args(&args).args(["--drop", "100%"]);
-            command
-        };
-        let (output, before) = if goes {
-            let run = run().stderr(Stdio::piped()).spawn().expect("start it");
-            assert!(wait_until(PATIENCE, || records(&netns).len() > 1));
-            netns.run(|| tool::ip(&format!("link delete idle{BAD}")));
-            let output = run.wait_with_output().expect("wait for it");
-            (output, None)
-        } else {
-            let holder = Injector::start_on(&netns, &format!("idle{BAD}"), SILENCE, &[]);
-            let before = Snapshot::of(&netns);
-            (run().output().expect("run it"), Some((before, holder)))
-        };
+fn where_one_of_many_fails_none_stays() {
+    for (count, bad, goes) in [(20, 14, false), (40, 30, true)] {
+        let netns = idle(count);
+        let mut run = injector::command();
+        run.arg("--netns").arg(netns.path()).arg("run");
+        run.args((0..count).flat_map(|n| ["-i".to_owned(), format!("idle{n}")]));
+        run.args(["--drop", "100%"]);
+        let bad_one = format!("idle{bad}");
+        let holder = (!goes).then(|| Injector::start_on(&netns, &bad_one, SILENCE, &[]));
+        let before = (!goes).then(|| Snapshot::of(&netns));
+        let run = run.stderr(Stdio::piped()).spawn().expect("start it");
+        if goes {
+            let is_under_way = || !records(&netns).is_empty();
+            assert!(wait_until(PATIENCE, is_under_way));
+            netns.run(|| tool::ip(&format!("link delete {bad_one}")));
+        }
+        let output = run.wait_with_output().expect("wait for it");
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(6), "{said}");
-        assert!(said.contains(&format!("error: idle{BAD}: ")), "{said}");
-        let undone = said.split("rolled back: ").nth(1).expect("a list");
-        let undone: Vec<usize> = undone
-            .split([';', '\n'])
-            .next()
-            .into_iter()
-            .flat_map(|list| list.split(", "))
-            .map(|name| name.strip_prefix("idle").unwrap().parse().unwrap())
-            .collect();
+        assert!(said.contains(&format!("error: {bad_one}: ")), "{said}");
+        let undone = undone(&said);
         assert!(undone.is_sorted_by(|a, b| a > b), "{said}");
-        assert!((0..BAD).all(|n| undone.contains(&n)), "{said}");
+        assert!((0..bad).all(|n| undone.contains(&n)), "{said}");
         // Others may have been under way.
-        let untried = COUNT - 1 - undone.len();
+        let untried = count - 1 - undone.len();
         assert!(untried == 0 || said.contains(&format!("not tried: {untried} more")));
         match before {
-            Some((before, holder)) => {
-                before.assert_same(&netns);
-                holder.stop();
-            }
-            None => assert_eq!(netns.run(devices).len(), 2 * COUNT - 1),
+            Some(before) => before.assert_same(&netns),
+            // The loopback device and the pairs, of which one has gone.
+            None => assert_eq!(netns.run(devices).len(), 2 * count - 1),
         }
+        drop(holder);
         assert_eq!(records(&netns), Vec::<String>::new());
     }
 }
 
-/// Bytes of the maps that the programs of a namespace's runs use: of all of them, and what each process needs once.
+/// The numbers of the interfaces that are said to have been rolled back, in this order.
+fn undone(said: &str) -> Vec<usize> {
+    let list = said.split("rolled back: ").nth(1).expect("a list");
+    let end = list.find([';', '\n']).unwrap_or(list.len());
+    let numbers = list[..end]
+        .split(", ")
+        .map(|name| name.strip_prefix("idle")?.parse().ok());
+    numbers.collect::<Option<_>>().expect("names of interfaces")
+}
+
+/// Bytes of the maps that the programs of a namespace's runs use: of all of them, and of those for super-packets that
+/// are split.
 fn map_bytes(netns: &Netns) -> (u64, u64) {
-    let devices: Vec<_> = netns.run(devices);
-    let programs = netns.run(|| {
-        let show = tool::run("bpftool", "-j net show");
-        let shown: Value = serde_json::from_str(&show).expect("JSON from bpftool");
-        let hooks = shown[0]["tc"].as_array().cloned().unwrap_or_default();
-        let ids = hooks.iter().filter_map(|hook| {
-            let id = hook["prog_id"].as_u64().or(hook["id"].as_u64())?;
-            Some(id as u32)
-        });
-        ids.collect::<BTreeSet<_>>()
-    });
-    assert!(programs.len() >= devices.len() / 4, "{programs:?}");
+    let programs = Programs::of(netns);
     let maps: BTreeSet<u32> = aya::programs::loaded_programs()
         .flatten()
-        .filter(|program| programs.contains(&program.id()))
+        .filter(|program| programs.programs().contains(&program.id()))
         .flat_map(|program| program.map_ids().ok().flatten().unwrap_or_default())
         .collect();
-    let (mut all, mut shared) = (0, 0);
+    let (mut all, mut splits) = (0, 0);
     for map in aya::maps::loaded_maps().flatten() {
         if !maps.contains(&map.id()) {
             continue;
@@ -209,16 +175,15 @@ fn map_bytes(netns: &Netns) -> (u64, u64) {
         let fd = map.fd().expect("the map");
         let info = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
         let info = fs::read_to_string(info).expect("what it takes");
-        let bytes = info
-            .lines()
-            .find_map(|line| line.strip_prefix("memlock:")?.trim().parse::<u64>().ok());
-        let bytes = bytes.expect("bytes");
+        let bytes =
+            (info.lines()).find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+        let bytes: u64 = bytes.expect("bytes");
         all += bytes;
         if map.name_as_str() == Some("SPLITS") {
-            shared += bytes;
+            splits += bytes;
         }
     }
-    (all, shared)
+    (all, splits)
 }
 
 /// Those of super-packets that are split are there once, and not for each interface.
@@ -233,7 +198,9 @@ fn the_maps_of_many_take_less_than_64_kib_each() {
     let (all, splits) = map_bytes(&netns);
     run.stop();
     eprintln!("{} bytes each, and {splits} once", (all - splits) / COUNT);
-    assert!((all - splits) / COUNT < 64 << 10);
+    // 64 KiB on two.
+    let processors = aya::util::nr_cpus().expect("processors") as u64;
+    assert!((all - splits) / COUNT < (56 << 10) + processors * (4 << 10));
     assert_eq!(splits, splits_of_one());
 }
 
