@@ -11,6 +11,7 @@ use aya_build::{Package, Toolchain};
 use object::{
     build::elf::{Builder, SectionData},
     elf::SHT_STRTAB,
+    read::{Object as _, ObjectSection as _, ObjectSymbol as _, elf::ElfFile64},
 };
 
 /// What to tell someone whose machine cannot build the object.
@@ -47,7 +48,24 @@ fn main() -> Result<()> {
     aya_build::build_ebpf([package], toolchain).with_context(|| {
         format!("the eBPF object does not build; if a tool is missing, {REMEDY}")
     })?;
-    strip(&PathBuf::from(env::var("OUT_DIR")?).join(OBJECT))
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    strip(&out.join(OBJECT))?;
+    locate_maps(&out.join(OBJECT), &out.join("maps.rs"))
+}
+
+/// Writes down where in the object each map is defined, but for those that are defined in BTF.
+fn locate_maps(object: &Path, list: &Path) -> Result<()> {
+    let bytes = fs::read(object)?;
+    let file: ElfFile64 = ElfFile64::parse(bytes.as_slice())?;
+    let section = file.section_by_name("maps").context("no maps")?;
+    let (start, _) = section.file_range().context("the maps are not there")?;
+    let maps = file
+        .symbols()
+        .filter(|symbol| symbol.section_index() == Some(section.index()) && symbol.is_definition());
+    let maps: Vec<(&str, u64)> = maps
+        .map(|map| Ok((map.name()?, start + map.address())))
+        .collect::<Result<_>>()?;
+    fs::write(list, format!("&{maps:?}")).context("cannot write down where the maps are")
 }
 
 /// Takes out what only debuggers read: three quarters of the object. BTF, which is made of it, stays.

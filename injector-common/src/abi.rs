@@ -122,6 +122,8 @@ pub mod maps {
     /// `Array<Split>`: a ring of [`globals::SPLITS_MASK`](super::globals::SPLITS_MASK) + 1 elements
     /// for each processor.
     pub const SPLITS: &str = "SPLITS";
+    /// `PerCpuArray<u32>` with one element: how many of them each processor has used.
+    pub const SPLITS_SENT: &str = "SPLITS_SENT";
     /// `Array<u64>`: [`DEADLINE`](super::DEADLINE), [`END`](super::END) and
     /// [`BEGIN`](super::BEGIN).
     pub const CONTROL: &str = "CONTROL";

@@ -24,6 +24,7 @@ pub mod pair;
 pub mod private_path;
 pub mod probe;
 pub mod session;
+mod splits;
 pub mod ssh;
 mod sysctl;
 pub mod target;

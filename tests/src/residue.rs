@@ -116,7 +116,7 @@ fn stateless(request: &str) -> String {
         for part in ["info_data", "info_slave_data"] {
             let data = link.pointer_mut(&format!("/linkinfo/{part}"));
             if let Some(data) = data.and_then(Value::as_object_mut) {
-                data.retain(|key, _| !key.ends_with("_timer"));
+                data.retain(|key, _| !key.ends_with("_timer") && key != "state");
             }
         }
         if let Some(flags) = link["flags"].as_array_mut() {

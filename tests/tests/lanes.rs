@@ -1,9 +1,11 @@
 //! Super-packets: touched where a rule touches one of their packets, whole and in order where not.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, fs, thread, time::Duration};
 
 use injector_tests::{
-    Family, Injector, Lab, clock, kernel,
+    Family, Injector, Lab, clock,
+    directory::Directory,
+    injector, kernel,
     predict::Oracle,
     tcp::Transfer,
     tool,
@@ -76,6 +78,38 @@ fn super_packets_have_the_fates_of_their_single_packets_and_stay_in_order() {
                 let batch = flow.batch;
                 assert!(order.is_sorted(), "{faults}, {family:?}, {batch} at a time");
             }
+        }
+    }
+}
+
+/// Two interfaces of a run have their records of split packets in common.
+#[test]
+fn super_packets_of_two_interfaces_are_split_at_once() {
+    for faults in FAULTS {
+        let _alone = clock::alone();
+        let lab = Lab::new();
+        let directory = Directory::new("lanes");
+        let path = directory.file("profile.yaml");
+        let [a, b] = [&lab.a, &lab.b].map(|host| host.netns.path().display().to_string());
+        let rules = profile("udp", faults);
+        let targets = format!("targets: {{a: {{netns: {a}}}, b: {{netns: {b}}}}}");
+        fs::write(&path, format!("{rules}\n{targets}\n")).expect("write the profile");
+        let mut command = injector::command();
+        command.args(["--json", "run"]).arg(&path);
+        let injector = Injector::launch(&lab.a.netns, command, "").expect("it starts");
+        injector.in_force();
+        let flow = flow().batch(BATCH);
+        let reports = thread::scope(|scope| {
+            let back = scope.spawn(|| flow.send(&lab.b, &lab.a));
+            [flow.send(&lab.a, &lab.b), back.join().expect("a flow")]
+        });
+        let end = injector.stop();
+        for rule in &end.achieved().rules {
+            assert_eq!(rule.matched, COUNT, "{rule:?}");
+        }
+        for report in reports {
+            assert_as_foretold(&profile("udp", faults), &report);
+            assert!(order(&report).is_sorted(), "{faults}");
         }
     }
 }

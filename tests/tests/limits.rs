@@ -4,17 +4,19 @@ use std::{
     fs, io,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use injector_tests::{
     Injector, Lab,
+    background::{FREE, SILENT, arrive, json, status, stderr},
+    clock::{PATIENCE, wait_until},
     directory::Directory,
     injector::{self, code},
     kernel,
     predict::Oracle,
-    residue::Snapshot,
+    residue::{Programs, Snapshot},
     udp::Flow,
 };
 use nix::{
@@ -22,6 +24,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::resource::{Resource, setrlimit},
+    unistd::Pid,
 };
 
 /// A run that everything happens in: it starts, it sends one echo, which is lost, and ends.
@@ -103,14 +106,9 @@ fn a_limit_of_locked_memory_that_cannot_be_raised_is_named() {
 }
 
 /// Where the control groups of version 1 or 2 are that limit memory.
-fn memory_groups() -> Option<(PathBuf, &'static str)> {
+fn memory_group(name: &str) -> Option<(PathBuf, &'static str)> {
     [("memory", "memory.limit_in_bytes"), ("", "memory.max")]
-        .map(|(place, limit)| {
-            (
-                Path::new("/sys/fs/cgroup").join(place).join("limits-test"),
-                limit,
-            )
-        })
+        .map(|(place, limit)| (Path::new("/sys/fs/cgroup").join(place).join(name), limit))
         .into_iter()
         .find(|(group, limit)| {
             // A kernel without the controller makes the directory, but not the file.
@@ -122,11 +120,26 @@ fn memory_groups() -> Option<(PathBuf, &'static str)> {
         })
 }
 
+/// A command of injector's in the group.
+fn in_group(group: &Path) -> Command {
+    let shell = format!(
+        "echo $$ >{}; exec \"$@\"",
+        group.join("cgroup.procs").display()
+    );
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &shell, "sh"])
+        .arg(injector::command().get_program())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
 /// Enough for the process, and less than the maps for any profile take.
 #[test]
 fn a_limit_of_the_control_group_is_named() {
     const LIMIT: &str = "12M";
-    let Some((group, limit)) = memory_groups() else {
+    let Some((group, limit)) = memory_group("limits-test") else {
         eprintln!("left out, without the memory controller");
         return;
     };
@@ -136,14 +149,7 @@ fn a_limit_of_the_control_group_is_named() {
     let directory = Directory::new("limits");
     let profile = directory.file("silence.yaml");
     fs::write(&profile, "{name: silence, rules: [{drop: 100%}]}").expect("write a profile");
-    let shell = format!(
-        "echo $$ >{}; exec \"$@\"",
-        group.join("cgroup.procs").display()
-    );
-    let injector = injector::command();
-    let output = Command::new("sh")
-        .args(["-c", &shell, "sh"])
-        .arg(injector.get_program())
+    let output = in_group(&group)
         .arg("--netns")
         .arg(lab.a.netns.path())
         .args(["run", "-i", "eth0", "--watch", "--for", "1s"])
@@ -155,6 +161,61 @@ fn a_limit_of_the_control_group_is_named() {
     assert_eq!(code(output.status), 4, "{said}");
     assert!(said.contains("MemoryMax"), "{said}");
     before.assert_same(&lab.a.netns);
+}
+
+/// Has something else in the group take all its memory, so that the kernel kills the process.
+fn starve(group: &Path, process: Pid) {
+    fs::write(format!("/proc/{process}/oom_score_adj"), "1000").expect("make it the first to go");
+    let shell = format!(
+        "echo $$ >{}; head -c 200M /dev/zero | tail",
+        group.join("cgroup.procs").display()
+    );
+    let glutton = Command::new("sh").args(["-c", &shell]).output();
+    glutton.expect("take all the memory");
+}
+
+/// The process, in the foreground or in the background, is killed by the kernel for want of memory.
+#[test]
+fn for_want_of_memory_it_leaves_no_more_than_a_kill_does() {
+    /// Longer than the lease, by what an emulated processor may stand still.
+    const LAPSE: Duration = Duration::from_secs(12);
+    let Some((group, limit)) = memory_group("limits-want-test") else {
+        eprintln!("left out, without the memory controller");
+        return;
+    };
+    fs::write(group.join(limit), "96M").expect("limit the group");
+    for verb in ["run", "apply"] {
+        let lab = Lab::new();
+        let before = Snapshot::of(&lab.a.netns);
+        let mut command = in_group(&group);
+        command.arg("--netns").arg(lab.a.netns.path());
+        command.args(["--json", verb, "-i", "eth0"]);
+        command.args(["--seed", "1", "--drop", "100%", "--direction", "both"]);
+        let (run, process) = if verb == "run" {
+            let run = Injector::launch(&lab.a.netns, command, "").expect("it starts");
+            let process = run.pid();
+            (Some(run), process)
+        } else {
+            let applied = json(&command.output().expect("apply"));
+            let pid = applied["pid"].as_i64().expect("a process");
+            (None, Pid::from_raw(pid as i32))
+        };
+        assert_eq!(arrive(&lab), SILENT, "{verb}");
+        let held = Programs::of(&lab.a.netns);
+        starve(&group, process);
+        match run {
+            Some(run) => assert_eq!(run.wait().code(), 128 + 9),
+            None => assert!(wait_until(PATIENCE, || status(&lab)["alive"] == false)),
+        }
+        assert!(wait_until(LAPSE, || arrive(&lab) == FREE), "{verb}");
+        let cleared = injector::call(&lab.a.netns, &["clear", "--all"]);
+        assert!(cleared.status.success(), "{verb}: {}", stderr(&cleared));
+        before.assert_same(&lab.a.netns);
+        held.assert_gone();
+        assert_eq!(arrive(&lab), FREE, "{verb}");
+    }
+    // What was killed last may take a moment.
+    assert!(wait_until(PATIENCE, || fs::remove_dir(&group).is_ok()));
 }
 
 /// Only where the processors are our own.

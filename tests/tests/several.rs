@@ -1,8 +1,13 @@
 //! Faults on several interfaces together.
 
 use std::{
-    fs,
-    process::Output,
+    collections::BTreeSet,
+    fs, io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::process::CommandExt as _,
+    },
+    process::{Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -12,9 +17,13 @@ use injector_tests::{
     clock::{PATIENCE, wait_until},
     directory::Directory,
     injector,
-    residue::Snapshot,
+    residue::{Programs, Snapshot, devices, records},
     star::Star,
     tool,
+};
+use nix::{
+    libc,
+    sys::resource::{Resource, setrlimit},
 };
 use serde_json::Value;
 
@@ -101,22 +110,135 @@ fn patterns_mean_what_is_there_but_the_loopback_device_and_private_pairs() {
     assert!(stderr(&output).contains("matches `wlan*`"));
 }
 
-/// Twenty, of which the last one is somebody else's already.
+/// One of many belongs to somebody else, or goes while those before it are got ready.
 #[test]
-fn where_one_fails_none_stays() {
-    const COUNT: usize = 20;
-    let netns = idle(COUNT);
-    let last = format!("idle{}", COUNT - 1);
-    let holder = Injector::start_on(&netns, &last, SILENCE, &[]);
+fn where_one_of_many_fails_none_stays() {
+    for (count, bad, goes) in [(20, 14, false), (40, 30, true)] {
+        let netns = idle(count);
+        let mut run = injector::command();
+        run.arg("--netns").arg(netns.path()).arg("run");
+        run.args((0..count).flat_map(|n| ["-i".to_owned(), format!("idle{n}")]));
+        run.args(["--drop", "100%"]);
+        let bad_one = format!("idle{bad}");
+        let holder = (!goes).then(|| Injector::start_on(&netns, &bad_one, SILENCE, &[]));
+        let before = (!goes).then(|| Snapshot::of(&netns));
+        let run = run.stderr(Stdio::piped()).spawn().expect("start it");
+        if goes {
+            let is_under_way = || !records(&netns).is_empty();
+            assert!(wait_until(PATIENCE, is_under_way));
+            netns.run(|| tool::ip(&format!("link delete {bad_one}")));
+        }
+        let output = run.wait_with_output().expect("wait for it");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(6), "{said}");
+        assert!(said.contains(&format!("error: {bad_one}: ")), "{said}");
+        let undone = undone(&said);
+        assert!(undone.is_sorted_by(|a, b| a > b), "{said}");
+        assert!((0..bad).all(|n| undone.contains(&n)), "{said}");
+        // Others may have been under way.
+        let untried = count - 1 - undone.len();
+        assert!(untried == 0 || said.contains(&format!("not tried: {untried} more")));
+        match before {
+            Some(before) => before.assert_same(&netns),
+            // The loopback device and the pairs, of which one has gone.
+            None => assert_eq!(netns.run(devices).len(), 2 * count - 1),
+        }
+        drop(holder);
+        assert_eq!(records(&netns), Vec::<String>::new());
+    }
+}
+
+/// The numbers of the interfaces that are said to have been rolled back, in this order.
+fn undone(said: &str) -> Vec<usize> {
+    let list = said.split("rolled back: ").nth(1).expect("a list");
+    let end = list.find([';', '\n']).unwrap_or(list.len());
+    let numbers = list[..end]
+        .split(", ")
+        .map(|name| name.strip_prefix("idle")?.parse().ok());
+    numbers.collect::<Option<_>>().expect("names of interfaces")
+}
+
+/// Bytes of the maps that the programs of a namespace's runs use: of all of them, and of those for super-packets that
+/// are split.
+fn map_bytes(netns: &Netns) -> (u64, u64) {
+    let programs = Programs::of(netns);
+    let maps: BTreeSet<u32> = aya::programs::loaded_programs()
+        .flatten()
+        .filter(|program| programs.programs().contains(&program.id()))
+        .flat_map(|program| program.map_ids().ok().flatten().unwrap_or_default())
+        .collect();
+    let (mut all, mut splits) = (0, 0);
+    for map in aya::maps::loaded_maps().flatten() {
+        if !maps.contains(&map.id()) {
+            continue;
+        }
+        let fd = map.fd().expect("the map");
+        let info = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let info = fs::read_to_string(info).expect("what it takes");
+        let bytes =
+            (info.lines()).find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+        let bytes: u64 = bytes.expect("bytes");
+        all += bytes;
+        if map.name_as_str() == Some("SPLITS") {
+            splits += bytes;
+        }
+    }
+    (all, splits)
+}
+
+/// Those of super-packets that are split are there once, and not for each interface.
+#[test]
+fn the_maps_of_many_take_less_than_64_kib_each() {
+    const COUNT: u64 = 33;
+    let netns = idle(COUNT as usize);
+    let run = Injector::start_on(&netns, "idle*", "", &["--seed", "1", "--drop", "1%"]);
+    for _ in 1..COUNT {
+        run.in_force();
+    }
+    let (all, splits) = map_bytes(&netns);
+    run.stop();
+    eprintln!("{} bytes each, and {splits} once", (all - splits) / COUNT);
+    // 64 KiB on two.
+    let processors = aya::util::nr_cpus().expect("processors") as u64;
+    assert!((all - splits) / COUNT < (56 << 10) + processors * (4 << 10));
+    assert_eq!(splits, splits_of_one());
+}
+
+/// The bytes for splitting super-packets, where one interface splits.
+fn splits_of_one() -> u64 {
+    let netns = idle(1);
+    let run = Injector::start_on(&netns, "idle0", "", &["--seed", "1", "--drop", "1%"]);
+    let (_, splits) = map_bytes(&netns);
+    run.stop();
+    assert!(splits > 0);
+    splits
+}
+
+#[test]
+fn more_than_open_files_allow_is_refused_before_anything_is_touched() {
+    let netns = idle(3);
     let before = Snapshot::of(&netns);
-    let output = injector::call(&netns, &["run", "-i", "idle*", "--drop", "1%"]);
-    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
-    let undone: Vec<_> = (0..COUNT - 1).rev().map(|n| format!("idle{n}")).collect();
-    let list = format!("rolled back: {}\n", undone.join(", "));
-    assert!(stderr(&output).contains(&list), "{}", stderr(&output));
-    assert!(stderr(&output).contains(&format!("error: {last}: ")));
+    let mut command = injector::command();
+    command.arg("--netns").arg(netns.path());
+    command.args(["run", "-i", "idle*", "--drop", "100%"]);
+    let prepare = || {
+        setrlimit(Resource::RLIMIT_NOFILE, 100, 100)?;
+        // The limit cannot be raised without.
+        const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+        // SAFETY: no pointers are passed.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: only system calls are made between fork and exec.
+    let output = unsafe { command.pre_exec(prepare) };
+    let output = output.output().expect("run it");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("3 interfaces need"), "{said}");
+    assert!(said.contains("ulimit -Hn"), "{said}");
     before.assert_same(&netns);
-    holder.stop();
 }
 
 #[test]

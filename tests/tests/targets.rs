@@ -252,7 +252,7 @@ fn a_killed_run_on_a_device_that_was_renamed_is_cleared() {
 /// Many devices of one host, each under faults of its own: what ends on some of them is nothing to the others.
 #[test]
 fn many_targets_do_not_get_in_each_others_way() {
-    let count = if kernel::is_guest() { 4 } else { 12 };
+    let count = if kernel::is_guest() { 4 } else { 20 };
     let netns = Netns::new();
     let name = |number: usize| format!("port{number}");
     netns.run(|| {

@@ -218,7 +218,7 @@ fn steps(
             "on {near}: gro, tso, gso and tx-checksumming off, gso_max_segs 1; on {far}: gro off"
         ),
     ];
-    if needs.splits() {
+    if needs.splits {
         steps.push(format!(
             "on {far}: create the macvlan device {splitter} (passthru nopromisc, gso_max_segs 1), \
              where the kernel has it"

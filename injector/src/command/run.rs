@@ -32,7 +32,7 @@ pub(super) use self::{
     telemetry::Telemetry,
 };
 
-use std::{io, sync::Once, time::Duration};
+use std::{sync::Once, time::Duration};
 
 use tokio::runtime::Runtime;
 
@@ -103,7 +103,7 @@ pub(super) fn run(args: &Run, global: &Global) -> Outcome {
     let outputs = Outputs::create(&args.judge)?;
     let telemetry =
         Telemetry::open(&faults.metrics, &runtime)?.recording(args.judge.report.is_some());
-    let files = Files::raise().map_err(io::Error::from)?;
+    let files = Files::raise(prepared.iter().map(needs))?;
     let mut influences = Influences {
         ends: Ends::new(Signals::install(&runtime)?),
         watch,

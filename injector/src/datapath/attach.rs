@@ -87,7 +87,7 @@ pub(super) fn attach_pair(ebpf: &mut Ebpf, pair: &Pair, needs: &Needs) -> Result
     ];
     let mut placed = Vec::new();
     for (name, end, hook) in hooks {
-        if name == programs::DECIDE && !needs.splits() {
+        if name == programs::DECIDE && !needs.splits {
             continue;
         }
         let program = object::find::<SchedClassifier>(ebpf, name)?;

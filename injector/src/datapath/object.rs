@@ -16,12 +16,25 @@ use injector_common::{
 };
 
 use super::{
-    Error, Result, control::Control, counters::Counters, loader, owners::Owners, trace::TraceIds,
+    Error, Result, control::Control, counters::Counters, loader, owners::Owners, splits::Splits,
+    trace::TraceIds,
 };
 use crate::plan::{Hook, Models, Needs, Plan, Table};
 
 /// Built by `build.rs` from `injector-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/injector-ebpf"));
+
+/// Where in [`OBJECT`] maps are defined, by name.
+static DEFINITIONS: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/maps.rs"));
+
+/// Maps with large elements, each with the feature without which no program uses it.
+const LARGE: [(&str, u64); 5] = [
+    (maps::DIMENSIONS, features::BIT_VECTORS),
+    (maps::ROWS, features::BIT_VECTORS),
+    (maps::DISTRIBUTIONS, features::DISTRIBUTION),
+    (maps::CHAINS, features::MARKOV),
+    (maps::POINTS, features::TRACK),
+];
 
 /// What the programs are specialised for.
 #[derive(Clone, Copy, Debug)]
@@ -73,14 +86,29 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
         loader.override_global(name, value, true);
     }
     loader.override_global(globals::FEATURES, &needs.features, true);
+    let mut object = OBJECT.to_vec();
     for (map, elements) in sizes(needs) {
         loader.map_max_entries(map, elements.max(1));
     }
-    loader.map_max_entries(maps::SPLITS, processors()? * ring);
+    for (map, feature) in LARGE {
+        if needs.features & feature == 0 {
+            shrink(&mut object, map);
+        }
+    }
+    let is_shared = needs.splits && special.interfaces > 1;
+    let splits = is_shared.then(|| Splits::shared(ring)).flatten();
+    let has_own = needs.splits && splits.is_none();
+    let records = if has_own { processors()? * ring } else { 1 };
+    loader.map_max_entries(maps::SPLITS, records);
     loader.map_max_entries(maps::HITS, hits(special.interfaces));
     let mut ebpf = loader
-        .load(OBJECT)
+        .load(&object)
         .map_err(|error| Error::ebpf("create the maps", &error))?;
+    match splits {
+        Some(splits) => splits.lend(&ebpf)?,
+        None if is_shared => Splits::share(&ebpf, ring)?,
+        None => {}
+    }
     fill(&mut ebpf, plan, owners, needs, 0)?;
     let mut names = vec![programs::HOLD, programs::RETURN];
     names.extend(
@@ -89,7 +117,7 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
             .filter(|hook| needs.uses(*hook))
             .map(divert_program),
     );
-    if needs.splits() {
+    if needs.splits {
         names.push(programs::DECIDE);
     }
     if needs.looks_for_owners() {
@@ -102,13 +130,23 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
     Ok(ebpf)
 }
 
+/// Makes the element of a map that no program uses, without which there is no map, as small as it can be.
+fn shrink(object: &mut [u8], map: &str) {
+    /// Behind the map's type and the size of its keys (`struct bpf_map_def`).
+    const VALUE_SIZE: usize = 8;
+    let definition = DEFINITIONS.iter().find(|(name, _)| *name == map);
+    if let Some((_, start)) = definition
+        && let Some(size) = object[start + VALUE_SIZE..].first_chunk_mut()
+    {
+        *size = (size_of::<u64>() as u32).to_le_bytes();
+    }
+}
+
 /// Bytes of the ring by which a run on so many interfaces tells of packets on each: together as many as on one,
 /// but for the smallest ring that there can be.
 fn hits(interfaces: u32) -> u32 {
-    /// Whole pages, of any architecture.
-    const HITS_BYTES_MIN: u32 = 64 << 10;
-    let share = HITS_BYTES / interfaces.clamp(1, HITS_BYTES).next_power_of_two();
-    share.max(HITS_BYTES_MIN)
+    // Rounded up to whole pages.
+    HITS_BYTES / interfaces.clamp(1, HITS_BYTES).next_power_of_two()
 }
 
 /// How many elements the maps have that depend on the rules.
@@ -260,8 +298,13 @@ fn write<'a, T: Pod + 'a>(
     first: u32,
     elements: impl IntoIterator<Item = &'a T>,
 ) -> Result<()> {
+    let mut elements = (first..).zip(elements).peekable();
+    // A map that has none has not the size of one, either.
+    if elements.peek().is_none() {
+        return Ok(());
+    }
     let mut array: Array<&mut MapData, T> = array(ebpf, map)?;
-    for (place, element) in (first..).zip(elements) {
+    for (place, element) in elements {
         array
             .set(place, element, 0)
             .map_err(|error| unfilled(&error))?;
@@ -311,6 +354,17 @@ pub(super) fn take_counters(ebpf: &mut Ebpf) -> Result<Counters> {
     )
 }
 
+/// Lets go of the maps where no rules will be swapped: the programs keep them, and a file less is open for each.
+pub(super) fn release(ebpf: &mut Ebpf, needs: &Needs) {
+    if needs.swaps() {
+        return;
+    }
+    let names: Vec<_> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
+    for name in names {
+        drop(ebpf.take_map(&name));
+    }
+}
+
 /// The kernel's numbers of the maps by which the programs tell of packets.
 pub(super) fn trace_ids(ebpf: &Ebpf) -> Result<TraceIds> {
     let id = |name| match ebpf.map(name) {
@@ -342,7 +396,7 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name).ok_or_else(|| missing("map", name))
 }
 
-fn missing(what: &str, name: &str) -> Error {
+pub(super) fn missing(what: &str, name: &str) -> Error {
     Error::Ebpf {
         action: format!("find the {what} {name}"),
         reason: "the eBPF object does not have it".into(),

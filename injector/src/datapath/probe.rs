@@ -99,6 +99,7 @@ pub fn programs() -> Result<()> {
         interfaces: 1,
         needs: Needs {
             features: Needs::ANY.features,
+            splits: true,
             ..Needs::of([&plan])
         },
     };

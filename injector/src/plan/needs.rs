@@ -20,6 +20,8 @@ pub struct Needs {
     pub features: u64,
     /// Rules act on packets that leave, and on packets that arrive.
     pub hooks: [bool; 2],
+    /// Super-packets may have to be split.
+    pub splits: bool,
     /// Rules of both directions together.
     pub slots: u32,
     /// Rows of bit vectors in one direction, at most.
@@ -40,6 +42,7 @@ impl Needs {
     pub const ANY: Self = Self {
         features: features::ALL,
         hooks: [true; 2],
+        splits: true,
         slots: 2 * RULES_MAX as u32,
         rows: (dimension::COUNT * (BOUNDS_MAX + 1) + GROUPS_MAX * GROUP_VALUES) as u32,
         models: Places {
@@ -58,6 +61,7 @@ impl Needs {
         each.reduce(|a, b| Self {
             features: a.features | b.features | features::SWAP,
             hooks: [a.hooks[0] || b.hooks[0], a.hooks[1] || b.hooks[1]],
+            splits: a.splits || b.splits,
             slots: a.slots.max(b.slots),
             rows: a.rows.max(b.rows),
             models: a.models.max(b.models),
@@ -84,6 +88,9 @@ impl Needs {
                 .chain(many.then_some(features::BIT_VECTORS))
                 .fold(features::COUNTERS, |a, b| a | b),
             hooks: Hook::ALL.map(|hook| plan.uses(hook)),
+            // What is dropped in any case is dropped whole.
+            splits: (rules.iter())
+                .any(|rule| rule.spec.flags & flags::SPLIT != 0 && !rule.spec.drops_all()),
             slots: rules.len() as u32,
             rows: Hook::ALL
                 .map(|hook| rows(entries(hook)) + plan.predicates.rows())
@@ -98,11 +105,6 @@ impl Needs {
     /// Whether a run with these needs has rules in this direction.
     pub const fn uses(&self, hook: Hook) -> bool {
         self.hooks[hook.direction() as usize]
-    }
-
-    /// Whether super-packets may have to be split.
-    pub const fn splits(&self) -> bool {
-        self.features & features::SPLIT != 0
     }
 
     /// What a run with these needs lacks for one with `others`; `None` where it can serve it.
@@ -120,7 +122,7 @@ impl Needs {
             ),
             (others.delay_max_ns > self.delay_max_ns, "such long delays"),
             (
-                others.splits() && !self.splits(),
+                others.splits && !self.splits,
                 "faults that act on single packets",
             ),
             (
@@ -143,13 +145,14 @@ impl Needs {
         self.models.times(generation)
     }
 
+    /// Whether rules may be swapped.
+    pub const fn swaps(&self) -> bool {
+        self.features & features::SWAP != 0
+    }
+
     /// How many generations of rules there are.
     pub const fn generations(&self) -> u32 {
-        if self.features & features::SWAP == 0 {
-            1
-        } else {
-            GENERATIONS
-        }
+        if self.swaps() { GENERATIONS } else { 1 }
     }
 }
 

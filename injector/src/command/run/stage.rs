@@ -1,7 +1,7 @@
 //! Where a run is played: on a device, as soon as there is one.
 
 use std::{
-    cell::OnceCell,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -42,7 +42,7 @@ pub(in crate::command) struct Stage<'a> {
     /// Whether it is known that the faults end.
     pub(super) ends: bool,
     netns: NetnsId,
-    started: OnceCell<Instant>,
+    started: OnceLock<Instant>,
 }
 
 /// What comes of entering.
@@ -79,7 +79,7 @@ impl<'a> Stage<'a> {
             ends,
             netns: guard.place().netns.id()?,
             guard,
-            started: OnceCell::new(),
+            started: OnceLock::new(),
         })
     }
 
@@ -133,6 +133,7 @@ impl<'a> Stage<'a> {
                     return Ok(Err((ending, prepared)));
                 }
             }
+            self.say(&prepared)?;
             match self.begin(&prepared) {
                 Ok((session, guard)) => {
                     if deadline.is_some() {
@@ -192,21 +193,27 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn begin(&self, prepared: &Prepared) -> Result<(Session, Guard), Failure> {
+    /// Says what is planned, where that is wanted.
+    pub(super) fn say(&self, prepared: &Prepared) -> Result<(), Failure> {
+        if !self.global.verbose {
+            return Ok(());
+        }
+        let part = plan::Part {
+            place: self.place(),
+            plans: &prepared.plans,
+            needs: self.needs,
+        };
+        let options = self.options(prepared);
+        plan::say(&part, prepared.answers(), options, self.global)
+    }
+
+    /// Gets the faults ready on a device that is there.
+    pub(super) fn begin(&self, prepared: &Prepared) -> Result<(Session, Guard), Failure> {
         let guard = self.guard.clone().of_run(self.ends)?;
         guard.require_end(&prepared.plans)?;
+        self.make_room()?;
         let Place { netns, device, .. } = self.place();
         let options = self.options(prepared);
-        if self.global.verbose {
-            let answers = prepared.answers();
-            let part = plan::Part {
-                place: self.place(),
-                plans: &prepared.plans,
-                needs: self.needs,
-            };
-            plan::say(&part, answers, options, self.global)?;
-        }
-        self.make_room()?;
         let session = Session::make_ready(netns, device, prepared.first(), self.needs, options)?;
         let mut plans = prepared.plans.iter();
         plans.try_for_each(|plan| session.require_room(plan))?;

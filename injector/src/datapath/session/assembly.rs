@@ -50,7 +50,7 @@ impl Assembly<'_> {
         let mut owners = Owners::default();
         owners.admit(plan.predicates.owners())?;
         journal.note(Pair::undo(target.link.index))?;
-        let pair = Pair::create(netlink, &target.link, needs.splits())?;
+        let pair = Pair::create(netlink, &target.link, needs.splits)?;
         let has_fq = self.add_fq(&pair)?;
         // Early: the kernel takes its time, and the programs take theirs to load.
         pair.bring_up(netlink)?;
@@ -98,6 +98,7 @@ impl Assembly<'_> {
             control: control.id(),
             trace: object::trace_ids(&ebpf)?,
         });
+        object::release(&mut ebpf, &needs);
         journal
             .record
             .attached
