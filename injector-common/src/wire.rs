@@ -106,6 +106,10 @@ unsafe impl Plain for TcpHdr {}
 unsafe impl<const N: usize> Plain for [u32; N] {}
 // SAFETY: as above.
 unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
 
 /// A frame that can be read at any offset.
 pub trait Bytes {
@@ -145,11 +149,14 @@ struct FragmentHdr {
     offset: [u8; 2],
 }
 
+/// Where the identification lies behind that.
+const FRAGMENT_ID_OFFSET: usize = 4;
+
 /// An address in the byte order of the wire, IPv4 mapped into IPv6 (RFC 4291 §2.5.5.2).
 ///
 /// Read from the frame in words, compared in halves.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Address([u32; 4]);
 
 impl Address {
@@ -208,6 +215,8 @@ pub struct PacketKey {
     pub ethertype: u16,
     /// IP protocol, behind IPv6 extension headers, or [`NO_PROTOCOL`].
     pub protocol: u16,
+    /// What the fragments of a packet share, where later ones follow the first.
+    pub id: u32,
     /// Which predicates of a table are so of the packet.
     pub truths: u64,
     /// What they are about.
@@ -412,6 +421,11 @@ fn ipv4<B: Bytes + ?Sized>(
     key.fields.set(features, field::LENGTH, len as u64);
     let fragment = fragment(u16::from_be_bytes(ip.frags), 0x1fff, 1 << 13);
     key.fields.set(features, field::FRAGMENT, fragment);
+    if features & features::FOLLOW != 0 {
+        let id: u16 =
+            (frame.read(offset + offset_of!(Ipv4Hdr, id))).ok_or(Unparseable::Truncated)?;
+        key.id = u16::from_be(id) as u32;
+    }
     Ok(Layout {
         protocol: ip.proto as u16,
         network: offset,
@@ -442,7 +456,7 @@ fn ipv6<B: Bytes + ?Sized>(
     key.fields.set(features, field::TRAFFIC_CLASS, class as u64);
     let start = offset + Ipv6Hdr::LEN;
     let extensions = if features & features::TRANSPORT != 0 {
-        ipv6_extensions(frame, start, ip.next_hdr)?
+        ipv6_extensions(frame, start, ip.next_hdr, features, key)?
     } else {
         Extensions::none(ip.next_hdr)
     };
@@ -487,12 +501,14 @@ impl Extensions {
     }
 }
 
-/// Walks the extension headers from `start` on, within bounds.
+/// Walks the extension headers from `start` on, within bounds; notes which packet it is a part of.
 #[inline(always)]
 fn ipv6_extensions<B: Bytes + ?Sized>(
     frame: &B,
     start: usize,
     first: u8,
+    features: u64,
+    key: &mut PacketKey,
 ) -> Result<Extensions, Unparseable> {
     let mut walk = Extensions::none(first);
     for _ in 0..IPV6_HEADERS_MAX {
@@ -503,6 +519,11 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
             protocol::FRAGMENT => {
                 let fragment: FragmentHdr =
                     frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
+                if features & features::FOLLOW != 0 {
+                    let id: u32 = (frame.read(start + walk.len + FRAGMENT_ID_OFFSET))
+                        .ok_or(Unparseable::Truncated)?;
+                    key.id = u32::from_be(id);
+                }
                 walk.protocol = fragment.next;
                 walk.len += 8;
                 walk.fragment = self::fragment(u16::from_be_bytes(fragment.offset), !7, 1);
