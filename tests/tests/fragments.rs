@@ -18,8 +18,12 @@ const COUNT: u64 = 10;
 /// Packets of each: the device's are of 1500 bytes.
 const PARTS: u64 = 3;
 
+/// What later fragments do where the profile does not say.
+const SEPARATE: &str = "";
+const FOLLOW: &str = "fragments: follow\n";
+
 fn profile(fragments: &str, rules: &str) -> String {
-    format!("name: fragments\nseed: 1\nfragments: {fragments}\nrules:\n{rules}")
+    format!("name: fragments\nseed: 1\n{fragments}rules:\n{rules}")
 }
 
 /// Sends datagrams in fragments from host A to host B.
@@ -60,20 +64,20 @@ fn port_is_matched(direction: &str, fragments: &str, each: u64, xdp: &str) {
 
 #[test]
 fn all_that_leaves_of_a_datagram_has_the_ports_of_the_first_fragment() {
-    port_is_matched("egress", "follow", PARTS, "off");
+    port_is_matched("egress", FOLLOW, PARTS, "off");
 }
 
 #[test]
 fn all_that_arrives_of_a_datagram_has_the_ports_of_the_first_fragment() {
     for xdp in ["off", "native", "generic"] {
-        port_is_matched("ingress", "follow", PARTS, xdp);
+        port_is_matched("ingress", FOLLOW, PARTS, xdp);
     }
 }
 
 #[test]
 fn later_fragments_have_no_ports_unless_they_are_to_follow() {
-    port_is_matched("egress", "separate", 1, "off");
-    port_is_matched("ingress", "separate", 1, "native");
+    port_is_matched("egress", SEPARATE, 1, "off");
+    port_is_matched("ingress", "fragments: separate\n", 1, "native");
 }
 
 #[test]
@@ -84,7 +88,7 @@ fn each_fragment_counts_as_a_packet_of_the_rule_and_of_the_flow() {
             "  - {{match: {{dst_port: 5000}}, drop: {{packets: [2, 9]}}}}
   - {{match: {{dst: {host}, connection: {{first: 4}}}}, drop: 100%}}"
         );
-        let injector = Injector::start(&lab.a, &profile("follow", &rules));
+        let injector = Injector::start(&lab.a, &profile(FOLLOW, &rules));
         // The second fragment of the first datagram, and the last one of the third.
         assert_eq!(send(&lab, family, 5000).lost(), BTreeSet::from([0, 2]));
         assert_eq!(send(&lab, family, 5001).lost(), BTreeSet::from([0, 1]));
@@ -99,7 +103,7 @@ fn whether_fragments_follow_changes_with_the_profile() {
     let lab = Lab::new();
     let rules = "  - {match: {dst_port: 5000}, drop: {packets: [2]}}";
     let mut runs = Vec::new();
-    for (fragments, lost) in [("separate", 1), ("follow", 0), ("separate", 1)] {
+    for (fragments, lost) in [(SEPARATE, 1), (FOLLOW, 0), (SEPARATE, 1)] {
         runs.push(Background::apply(&lab.a, &profile(fragments, rules), &[]));
         assert_eq!(
             send(&lab, Family::V4, 5000).lost(),
@@ -113,7 +117,7 @@ fn whether_fragments_follow_changes_with_the_profile() {
 fn what_is_made_of_duplicated_fragments_is_intact() {
     let lab = Lab::new();
     let rules = "  - {match: {dst_port: 5000}, duplicate: 100%}";
-    let injector = Injector::start(&lab.a, &profile("follow", rules));
+    let injector = Injector::start(&lab.a, &profile(FOLLOW, rules));
     for family in Family::ALL {
         let report = send(&lab, family, 5000);
         assert_eq!((report.lost(), report.damaged()), (BTreeSet::new(), 0));
@@ -131,7 +135,7 @@ fn a_datagram_with_a_corrupted_fragment_is_found_damaged() {
         let rules = format!(
             "  - {{match: {{dst_port: 5000}}, corrupt: {{packets: [1, 5, 9], checksum: {checksum}}}}}"
         );
-        let injector = Injector::start(&lab.a, &profile("follow", &rules));
+        let injector = Injector::start(&lab.a, &profile(FOLLOW, &rules));
         let errors = ChecksumErrors::of(&lab.b).udp;
         let report = send(&lab, Family::V4, 5000);
         // The first fragment of the first, the second of the second, the last of the third.
@@ -277,7 +281,7 @@ fn fragments_as_nobody_should_send_them_are_of_the_datagram_that_is_known() {
     for family in Family::ALL {
         let lab = Lab::new();
         let rules = "  - {match: {protocol: udp, dst_port: 5000}, drop: 100%}";
-        let injector = Injector::start(&lab.a, &profile("follow", rules));
+        let injector = Injector::start(&lab.a, &profile(FOLLOW, rules));
         let (from, to) = (
             Tap::new(&lab.a.netns, &lab.a.device),
             Tap::new(&lab.b.netns, &lab.b.device),

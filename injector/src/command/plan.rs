@@ -305,13 +305,12 @@ fn text(answer: &Answer) -> String {
     });
     let _ = writeln!(
         text,
-        "\nprotected: {}\n{}",
+        "\nprotected: {}\n{}{}",
         report::protected(&answer.protected),
+        (answer.fragments.as_ref())
+            .map_or_else(String::new, |fragments| format!("fragments: {fragments}\n")),
         report::left_out(&answer.left_out).map_or_else(String::new, |line| line + "\n")
     );
-    if let Some(fragments) = &answer.fragments {
-        let _ = writeln!(text, "fragments: {fragments}");
-    }
     text += &table(&header, rows.collect());
     if let Some(answers) = &answer.names {
         let _ = writeln!(
