@@ -44,6 +44,9 @@ pub const SCAN_MAX: usize = 8;
 pub const PROTECTED_MAX: usize = 6;
 /// Flows of which packets are counted; then those are forgotten of which none has come for longest.
 pub const CONNECTIONS_MAX: u32 = 1 << 16;
+/// Fragmented packets of which is remembered what the first fragment told; then those are forgotten that nobody
+/// has asked for longest.
+pub const FRAGMENTED_MAX: u32 = 1 << 12;
 /// Most rules of one direction.
 pub const RULES_MAX: usize = 1024;
 /// Generations of rules: one in force, and one that is being prepared or forgotten.
@@ -91,6 +94,8 @@ pub mod maps {
     pub const ROWS: &str = "ROWS";
     /// `LruHash<u64, u64>`: how many packets of a flow have come, by [`flow`](crate::flow).
     pub const CONNECTIONS: &str = "CONNECTIONS";
+    /// `LruHash<Fragmented, Header>`: what the first [fragment](crate::fragments) of a packet told.
+    pub const FRAGMENTED: &str = "FRAGMENTED";
     /// `Array<FaultSpec>`, indexed by slot.
     pub const FAULTS: &str = "FAULTS";
     /// `Array<RuleState>`, indexed by slot.

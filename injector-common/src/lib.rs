@@ -6,7 +6,7 @@
 //! point, reads a clock or touches a map.
 //!
 //! A packet's way through the modules: [`wire`] turns bytes into a [`wire::PacketKey`],
-//! [`classify`] finds the rule, [`fate`] says what happens to the n-th packet of that rule, with
+//! [`fragments`] adds what those bytes lack, [`classify`] finds the rule, [`fate`] says what happens to the n-th packet of that rule, with
 //! [`random`] as its only source of chance, [`corrupt`] says which bit.
 #![no_std]
 
@@ -19,6 +19,7 @@ pub mod distribution;
 pub mod fate;
 pub mod field;
 pub mod flow;
+pub mod fragments;
 pub mod pace;
 pub mod random;
 pub mod track;

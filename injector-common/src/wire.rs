@@ -104,6 +104,10 @@ unsafe impl Plain for TcpHdr {}
 unsafe impl<const N: usize> Plain for [u32; N] {}
 // SAFETY: as above.
 unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
 
 /// A frame that can be read at any offset.
 pub trait Bytes {
@@ -137,11 +141,14 @@ struct ExtensionHdr {
     offset: [u8; 2],
 }
 
+/// Where the identification lies in a fragment header.
+const FRAGMENT_ID_OFFSET: usize = 4;
+
 /// An address in the byte order of the wire, IPv4 mapped into IPv6 (RFC 4291 §2.5.5.2).
 ///
 /// Read from the frame in words, compared in halves.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Address([u32; 4]);
 
 impl Address {
@@ -200,6 +207,8 @@ pub struct PacketKey {
     pub ethertype: u16,
     /// IP protocol, behind IPv6 extension headers, or [`NO_PROTOCOL`].
     pub protocol: u16,
+    /// What the fragments of a packet share, where later ones follow the first.
+    pub id: u32,
     /// Which predicates of a table are so of the packet.
     pub truths: u64,
     /// What they are about.
@@ -404,6 +413,11 @@ fn ipv4<B: Bytes + ?Sized>(
     key.fields.set(features, field::LENGTH, len as u64);
     let fragment = fragment(u16::from_be_bytes(ip.frags), 0x1fff, 1 << 13);
     key.fields.set(features, field::FRAGMENT, fragment);
+    if features & features::FOLLOW != 0 {
+        let id: u16 =
+            (frame.read(offset + offset_of!(Ipv4Hdr, id))).ok_or(Unparseable::Truncated)?;
+        key.id = u16::from_be(id) as u32;
+    }
     Ok(Layout {
         protocol: ip.proto as u16,
         network: offset,
@@ -434,7 +448,7 @@ fn ipv6<B: Bytes + ?Sized>(
     key.fields.set(features, field::TRAFFIC_CLASS, class as u64);
     let start = offset + Ipv6Hdr::LEN;
     let extensions = if features & features::TRANSPORT != 0 {
-        ipv6_extensions(frame, start, ip.next_hdr)?
+        ipv6_extensions(frame, start, ip.next_hdr, features, key)?
     } else {
         Extensions::none(ip.next_hdr)
     };
@@ -479,7 +493,7 @@ impl Extensions {
     }
 }
 
-/// Walks the extension headers from `start` on, within bounds.
+/// Walks the extension headers from `start` on, within bounds; notes which packet it is a part of.
 ///
 /// With as few branches as can be: the verifier follows each of them in each round.
 #[inline(always)]
@@ -487,6 +501,8 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
     frame: &B,
     start: usize,
     first: u8,
+    features: u64,
+    key: &mut PacketKey,
 ) -> Result<Extensions, Unparseable> {
     let mut walk = Extensions::none(first);
     for _ in 0..IPV6_HEADERS_MAX {
@@ -496,6 +512,11 @@ fn ipv6_extensions<B: Bytes + ?Sized>(
         }
         let header: ExtensionHdr = frame.read(start + walk.len).ok_or(Unparseable::Truncated)?;
         if walk.protocol == protocol::FRAGMENT {
+            if features & features::FOLLOW != 0 {
+                let id: u32 = (frame.read(start + walk.len + FRAGMENT_ID_OFFSET))
+                    .ok_or(Unparseable::Truncated)?;
+                key.id = u32::from_be(id);
+            }
             walk.fragment = fragment(u16::from_be_bytes(header.offset), !7, 1);
             walk.len += 8;
         } else {

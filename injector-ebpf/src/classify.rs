@@ -53,14 +53,14 @@ pub fn table(direction: u32) -> u32 {
     abi::table(generation(), direction)
 }
 
-/// Whether some rule of a table looks for the owner of a packet's socket.
+/// Whether the rules of a table ask for any of these [fields](features::FIELDS), or that later fragments follow
+/// the first.
 #[inline(always)]
-pub fn asks_owner(table: u32) -> bool {
-    let owner = features::field(field::OWNER);
-    globals::uses(owner)
+pub fn asks(table: u32, features: u64) -> bool {
+    globals::uses(features)
         && RULES
             .get(table)
-            .is_some_and(|rules| rules.predicates.fields & owner != 0)
+            .is_some_and(|rules| rules.predicates.fields & features != 0)
 }
 
 /// Looks the key up in a table.

@@ -15,7 +15,7 @@ use injector_common::{
 use crate::{
     classify, decide,
     foresee::{self, AT_FIRST, AT_LAST, Rule},
-    globals,
+    fragments, globals,
     maps::FAULTS,
     owner,
     record::{self, Ahead, Lease, Taken},
@@ -140,6 +140,7 @@ fn find_rule(skb: Skb, direction: u32) -> Option<u32> {
         return None;
     }
     let table = classify::table(direction);
+    fragments::follow(table);
     if globals::uses(features::field(field::OWNER)) {
         owner::complete_key(skb.context(), direction, table);
     }

@@ -13,6 +13,7 @@ mod connections;
 mod decide;
 mod divert;
 mod foresee;
+mod fragments;
 mod frame;
 mod globals;
 mod hold;

@@ -14,6 +14,7 @@ use injector_common::{
     },
     corrupt::Target,
     fate::Levels,
+    fragments::{Fragmented, Header},
     pace::Passage,
     wire::PacketKey,
 };
@@ -41,6 +42,10 @@ pub static KEY: PerCpuArray<PacketKey> = PerCpuArray::with_max_entries(1, 0);
 /// How many packets of each flow have come, where some rule asks for it.
 #[map]
 pub static CONNECTIONS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// What the first fragment of each packet told, where later ones follow it.
+#[map]
+pub static FRAGMENTED: LruHashMap<Fragmented, Header> = LruHashMap::with_max_entries(1, 0);
 
 /// What each rule does.
 #[map]

@@ -14,7 +14,7 @@ use aya_ebpf::{
     programs::SockContext,
 };
 use injector_common::{
-    abi::{self, CGROUP_LEVELS_MAX, OwnerKey, owner_kind},
+    abi::{self, CGROUP_LEVELS_MAX, OwnerKey, features, owner_kind},
     field,
     wire::{PacketKey, ethertype, protocol},
 };
@@ -107,7 +107,7 @@ fn known(key: &OwnerKey) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn complete_key(ctx: *mut __sk_buff, direction: u32, table: u32) -> u32 {
-    if !classify::asks_owner(table) {
+    if !classify::asks(table, features::field(field::OWNER)) {
         return 0;
     }
     let Some(key) = KEY.get_ptr_mut(0) else {

@@ -12,6 +12,7 @@ use injector_common::{
 use crate::{
     classify,
     foresee::{self, AT_FIRST, Rule},
+    fragments,
     frame::Frame,
     globals,
     maps::FAULTS,
@@ -32,7 +33,9 @@ pub fn run(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 fn is_dropped(ctx: &XdpContext) -> Option<bool> {
     classify::read_key(&frame(ctx), false, |_, _| {}).ok()?;
-    let slot = classify::find_rule(classify::table(INGRESS))?;
+    let table = classify::table(INGRESS);
+    fragments::follow(table);
+    let slot = classify::find_rule(table)?;
     // There is none for what is protected.
     let spec = FAULTS.get(slot)?;
     let frame_len = frame(ctx).len();

@@ -38,7 +38,7 @@ pub use self::{
     table::{Table, Vectors},
 };
 use crate::{
-    profile::{Course, Direction, Profile, Rule, Share},
+    profile::{Course, Direction, Fragments, Profile, Rule, Share},
     units::DurationNs,
 };
 
@@ -214,10 +214,11 @@ impl Plan {
     pub fn all(profile: &Profile, seed: u64) -> Result<Vec<Self>, PlanError> {
         let stream = Stream::new(seed);
         let flow_key = stream.fork(FLOWS).key();
+        let fragments = profile.fragments;
         let one = |phase, course: PhaseOf<'_>| {
             // First: lists of a few lines multiply to more entries than fit into memory.
             check_entries(course.rules)?;
-            let (rules, predicates, models) = plan_rules(&course)?;
+            let (rules, predicates, models) = plan_rules(&course, fragments)?;
             check_times(&rules, &models)?;
             Ok(Self {
                 profile: profile.name.clone(),
@@ -341,9 +342,12 @@ impl<'a> PhaseOf<'a> {
     }
 }
 
-fn plan_rules(phase: &PhaseOf<'_>) -> Result<(Vec<PlannedRule>, Predicates, Models), PlanError> {
+fn plan_rules(
+    phase: &PhaseOf<'_>,
+    fragments: Fragments,
+) -> Result<(Vec<PlannedRule>, Predicates, Models), PlanError> {
     let (mut planned, mut models) = (Vec::new(), Models::default());
-    let mut predicates = Predicates::new(phase.flow_key);
+    let mut predicates = Predicates::new(phase.flow_key, fragments);
     for (index, rule) in phase.rules.iter().enumerate() {
         let entries = match &rule.partition {
             None => matching::entries(&rule.matching, &mut predicates),

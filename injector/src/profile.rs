@@ -93,6 +93,8 @@ pub struct Profile {
     pub interfaces: Vec<Interface>,
     /// Interfaces by names; where there are some, `interfaces` is empty.
     pub targets: Vec<Target>,
+    /// What rules take later fragments for.
+    pub fragments: Fragments,
 }
 
 impl Profile {
@@ -248,6 +250,16 @@ pub enum Ecn {
     Ect0 = 2,
     /// It has met congestion.
     Ce = 3,
+}
+
+/// What rules take later fragments for, which have no transport header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fragments {
+    /// Packets without ports, flags and types.
+    #[default]
+    Separate,
+    /// Packets with those of the first fragment.
+    Follow,
 }
 
 /// Which part of a packet one is.

@@ -116,11 +116,18 @@ impl Mutants {
         };
         written.expect("write a packet");
         if self.below(8) == 0 {
-            // A fragment of IPv4, the first or another.
-            frame[20] = self.byte();
-            frame[21] = self.byte();
+            let (offset, more) = self.part();
+            let bits = offset | u16::from(more) << 13;
+            frame[20..22].copy_from_slice(&bits.to_be_bytes());
         }
         frame
+    }
+
+    /// Where a fragment begins, in units of 8 bytes, and whether more follow: the first, or another. Few, so that some
+    /// belong together.
+    fn part(&mut self) -> (u16, bool) {
+        let offset = [0, 0, 1, 185, self.below(1 << 13)][self.below(5)];
+        (offset as u16, self.below(4) > 0)
     }
 
     fn port(&mut self) -> u16 {
@@ -141,7 +148,9 @@ impl Mutants {
             header[0] = next;
             header[1] = if kind == 51 { len / 4 - 2 } else { len / 8 - 1 } as u8;
             if kind == 44 && self.below(2) == 0 {
-                header[2] = self.byte();
+                let (offset, more) = self.part();
+                let bits = offset << 3 | u16::from(more);
+                header[2..4].copy_from_slice(&bits.to_be_bytes());
             }
             headers.splice(0..0, header);
             next = kind;

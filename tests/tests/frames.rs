@@ -3,7 +3,12 @@
 //!
 //! `TEST_FRAMES=10000000` says how many; natively that many take some minutes on each processor.
 
-use std::{ops::AddAssign, thread, time::Instant};
+use std::{
+    collections::HashMap,
+    ops::AddAssign,
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::{
     Ebpf, Pod,
@@ -12,10 +17,12 @@ use aya::{
 };
 use injector::plan::{Hook, Needs, Plan, Table};
 use injector_common::{
-    abi::{EGRESS, INGRESS, PathCounters, RuleCounters, XdpMode, flags, maps, programs},
+    abi::{EGRESS, INGRESS, PathCounters, RuleCounters, XdpMode, features, flags, maps, programs},
+    fragments::{self, Fragmented, Header, Memory},
     wire::{self, PacketKey},
 };
 use injector_tests::{kernel, loaded, mutants::Mutants, seed::seed};
+use nix::time::{ClockId, clock_gettime};
 
 /// `TC_ACT_UNSPEC`, `TC_ACT_REDIRECT`, by which packets end, `XDP_DROP` and `XDP_PASS`.
 const UNSPEC: u32 = u32::MAX;
@@ -64,6 +71,17 @@ rules:
   - {direction: both, match: {vlan: [0-99, 4095], not: {vlan: 3, src_mac: \"02:00:00:00:00:02\"}}, drop: 100%}
   - {direction: both, match: {length: 0-90, flows: [10%, 40%-70%]}, drop: 100%}";
 
+/// What later fragments do not tell.
+const FOLLOWING: &str = "
+name: following
+fragments: follow
+rules:
+  - {direction: both, match: {fragment: laterfrag, any: [{icmp_type: 0-255}, {tcp_flags: \"!syn\"}]}, drop: 100%}
+  - {direction: both, match: {fragment: laterfrag, dst_port: 80-1007}, drop: 100%}
+  - {direction: both, match: {fragment: laterfrag, flows: 50%}, drop: 100%}
+  - {direction: both, match: {fragment: laterfrag}, drop: 100%}
+  - {direction: both, match: {fragment: firstfrag}, drop: 100%}";
+
 /// The programs of a profile, with what they are to say.
 struct Programs {
     plan: Plan,
@@ -74,6 +92,25 @@ struct Programs {
     tc: Ebpf,
     /// With an XDP program that does.
     xdp: Ebpf,
+}
+
+/// What first fragments told the programs.
+#[derive(Default)]
+struct Told(HashMap<Fragmented, Header>);
+
+impl Memory for Told {
+    fn header(&self, of: &Fragmented) -> Option<&Header> {
+        self.0.get(of)
+    }
+
+    fn remember(&mut self, of: &Fragmented, header: &Header) {
+        self.0.insert(*of, *header);
+    }
+
+    fn now_ns(&self) -> u64 {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the time");
+        Duration::from(now).as_nanos() as u64
+    }
 }
 
 /// What frames are taken for: how many for which rule's, for no rule's, and for unreadable.
@@ -119,13 +156,14 @@ impl Programs {
     /// Runs the programs on so many frames.
     fn run(&self, mutants: &mut Mutants, count: usize) {
         let (mut tc, mut xdp) = (self.tally(), self.tally());
+        let mut told = [Told::default(), Told::default()];
         let mut done = 0;
         while done < count {
             let frames: Vec<_> = (0..BATCH.min(count - done))
                 .map(|_| mutants.frame())
                 .collect();
             for frame in &frames {
-                self.run_one(frame, &mut tc, &mut xdp);
+                self.run_one(frame, &mut tc, &mut xdp, &mut told);
             }
             done += frames.len();
             assert_eq!(self.counted(&self.tc), tc, "after {done} frames");
@@ -138,26 +176,36 @@ impl Programs {
         assert!(all.into_iter().all(|taken| *taken > 0), "{tc:?}");
     }
 
-    fn run_one(&self, frame: &[u8], tc: &mut Tally, xdp: &mut Tally) {
+    fn run_one(&self, frame: &[u8], tc: &mut Tally, xdp: &mut Tally, told: &mut [Told; 2]) {
         let mut key = PacketKey::default();
         let parsed = wire::parse(frame, false, self.features, &mut key);
+        let find = |hook: u32, told: &mut Told| {
+            let mut key = key;
+            parsed.map(|_| {
+                if self.features & features::FOLLOW != 0 {
+                    fragments::follow(&mut key, self.features, told);
+                }
+                self.tables[hook as usize].find(self.features, &key)
+            })
+        };
         let mut out = vec![0; frame.len() + 64];
         for (hook, name) in [
             (EGRESS, programs::DIVERT_EGRESS),
             (INGRESS, programs::DIVERT_INGRESS),
         ] {
-            let found = parsed.map(|_| self.tables[hook as usize].find(self.features, &key));
             if hook == INGRESS {
                 let program: &Xdp = self.program(&self.xdp, programs::XDP);
                 // From the first rule on that asks for what XDP does not see, it decides none.
                 let is_xdp =
                     |slot: &u32| self.plan.rules[*slot as usize].spec.flags & flags::XDP != 0;
+                let found = find(hook, &mut told[1]);
                 let is_dropped = xdp.count(found.map(|slot| slot.filter(is_xdp)));
                 let verdict = [XDP_PASS, XDP_DROP][usize::from(is_dropped)];
                 assert_ran(program, frame, &mut out, verdict);
             }
             if frame.len() >= SHORTEST_BUFFER {
                 let program: &SchedClassifier = self.program(&self.tc, name);
+                let found = find(hook, &mut told[0]);
                 let verdict = [UNSPEC, REDIRECT][usize::from(tc.count(found))];
                 assert_ran(program, frame, &mut out, verdict);
             }
@@ -236,7 +284,7 @@ fn the_kernel_takes_every_frame_for_what_userspace_takes_it_for() {
     let (seed, started) = (seed(), Instant::now());
     let frames = frames();
     thread::scope(|scope| {
-        let profiles = [FEW, MANY, PREDICATES];
+        let profiles = [FEW, MANY, PREDICATES, FOLLOWING];
         for (n, profile) in profiles.into_iter().enumerate() {
             let mut mutants = Mutants::new(seed.wrapping_add(n as u64));
             scope.spawn(move || Programs::load(profile).run(&mut mutants, frames / 2));

@@ -17,6 +17,7 @@ mod drop;
 mod duplicate;
 mod eviction;
 mod expect;
+mod fragments;
 mod frames;
 mod fuzz;
 mod guard;

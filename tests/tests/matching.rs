@@ -176,30 +176,6 @@ fn a_rule_of_one_direction_leaves_the_other_alone() {
 }
 
 #[test]
-fn later_fragments_have_addresses_but_no_ports() {
-    for (family, address) in [(Family::V4, "10.77.0.2"), (Family::V6, "fd77::2")] {
-        let lab = Lab::new();
-        let injector = start(
-            &lab.a,
-            &format!(
-                "  - {{name: port, match: {{protocol: udp, dst_port: 5000}}, drop: 0.0000001%}}
-  - {{name: address, match: {{dst: \"{address}\"}}, drop: 0.0000001%}}"
-            ),
-        );
-        // Three packets each: one with ports, two without.
-        let report = Flow::new(10)
-            .family(family)
-            .len(4000)
-            .linger(QUIET)
-            .send(&lab.a, &lab.b);
-        report.assert_untouched();
-        let end = injector.stop();
-        assert_eq!(matched(end.achieved()), [10, 20], "{family:?}");
-        end.achieved().assert_clean();
-    }
-}
-
-#[test]
 fn what_follows_ipv6_extension_headers_is_matched() {
     let lab = Lab::new();
     let injector = start(

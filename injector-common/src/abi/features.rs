@@ -86,6 +86,8 @@ pub const LISTED: u64 = 1 << 27;
 pub const TRACK: u64 = 1 << 28;
 /// Some rule replays a recorded link.
 pub const OPPORTUNITIES: u64 = 1 << 29;
+/// Later fragments have what the first one tells of the packet: see [`fragments`](crate::fragments).
+pub const FOLLOW: u64 = 1 << 30;
 
 /// Faults that act on single packets.
 pub const SPLIT: u64 = DROP | CORRUPT | DUPLICATE | REORDER | PACE;
@@ -127,4 +129,4 @@ pub const fn group(group: usize) -> u64 {
 /// Whatever there is.
 pub const ALL: u64 = u64::MAX;
 /// Whatever tells where the parts of a packet lie.
-pub const LAYOUT: u64 = ALL & !ICMPV6_TYPE & !FIELDS;
+pub const LAYOUT: u64 = ALL & !ICMPV6_TYPE & !FIELDS & !FOLLOW;

@@ -36,7 +36,8 @@ pub struct Predicates {
     pub len: u32,
     /// Keeps the size a multiple of 8.
     pub reserved: u32,
-    /// The fields that they are about, as [`features`](super::features).
+    /// The fields that they are about, as [`features`](super::features); with them
+    /// [`FOLLOW`](super::features::FOLLOW), where later fragments follow the first.
     pub fields: u64,
     /// Seed of what is chosen by flow.
     pub flow_key: u64,

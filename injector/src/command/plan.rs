@@ -28,7 +28,7 @@ use crate::{
         report,
     },
     plan::{Asked, Hook, Needs, Plan, PlannedRule},
-    profile::Answers,
+    profile::{Answers, Fragments},
 };
 
 /// What is to be played on an interface.
@@ -61,6 +61,9 @@ struct Answer {
     protected: Vec<String>,
     /// What the profile asks for, and this kernel cannot do.
     left_out: Vec<String>,
+    /// What rules take later fragments for, where that is not what they are by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fragments: Option<String>,
     /// What the profile's names of hosts stand for.
     #[serde(skip_serializing_if = "Option::is_none")]
     names: Option<Answers>,
@@ -166,6 +169,10 @@ fn answer(part: &Part<'_>, answers: Option<&Answers>, options: Options) -> Resul
         ifindex: target.link.index,
         protected: plans[0].protection.names(),
         left_out: plans[0].left_out.clone(),
+        fragments: match plans[0].predicates.fragments() {
+            Fragments::Separate => None,
+            follow => Some(follow.to_string()),
+        },
         names: answers.cloned(),
         steps: steps(plans, needs, &target, netns, options),
         rules: plans.iter().flat_map(describe).collect(),
@@ -298,8 +305,10 @@ fn text(answer: &Answer) -> String {
     });
     let _ = writeln!(
         text,
-        "\nprotected: {}\n{}",
+        "\nprotected: {}\n{}{}",
         report::protected(&answer.protected),
+        (answer.fragments.as_ref())
+            .map_or_else(String::new, |fragments| format!("fragments: {fragments}\n")),
         report::left_out(&answer.left_out).map_or_else(String::new, |line| line + "\n")
     );
     text += &table(&header, rows.collect());

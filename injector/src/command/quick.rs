@@ -4,8 +4,8 @@ use crate::{
     cli::{Quick, Remote},
     error::{Code, Failure},
     profile::{
-        Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, Match, Profile, Rate,
-        Reorder, Rule,
+        Checksum, Corrupt, Course, Delay, Direction, Drop, Duplicate, Fragments, Match, Profile,
+        Rate, Reorder, Rule,
     },
     units::DurationNs,
 };
@@ -32,6 +32,7 @@ pub(super) fn profile(quick: &Quick) -> Result<Option<Profile>, Failure> {
         expect: Vec::new(),
         interfaces: Vec::new(),
         targets: Vec::new(),
+        fragments: Fragments::default(),
     }))
 }
 
@@ -67,7 +68,7 @@ fn rule(quick: &Quick, direction: Direction) -> Result<Rule, Failure> {
         rate: quick.rate.map(Rate::plain),
         ..Rule::exempting(name, direction, matching)
     };
-    rule.check().map_err(|contradiction| {
+    rule.check(Fragments::default()).map_err(|contradiction| {
         Failure::new(Code::Usage, contradiction.to_string()).hint(contradiction.expected())
     })?;
     Ok(rule)

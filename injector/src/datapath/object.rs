@@ -9,8 +9,8 @@ use aya::{
 };
 use injector_common::{
     abi::{
-        self, CONNECTIONS_MAX, EPOCHS, HITS_BYTES, OWNER_KEYS_MAX, RuleState, XdpMode, features,
-        globals, maps, programs,
+        self, CONNECTIONS_MAX, EPOCHS, FRAGMENTED_MAX, HITS_BYTES, OWNER_KEYS_MAX, RuleState,
+        XdpMode, features, globals, maps, programs,
     },
     field,
 };
@@ -150,7 +150,7 @@ fn hits(interfaces: u32) -> u32 {
 }
 
 /// How many elements the maps have that depend on the rules.
-fn sizes(needs: &Needs) -> [(&'static str, u32); 13] {
+fn sizes(needs: &Needs) -> [(&'static str, u32); 14] {
     let models = needs.models.times(needs.generations());
     let tables = abi::table(needs.generations(), 0);
     let slots = needs.generations() * needs.slots;
@@ -161,6 +161,8 @@ fn sizes(needs: &Needs) -> [(&'static str, u32); 13] {
     };
     let counts = needs.features & features::field(field::CONNECTION) != 0;
     let connections = if counts { CONNECTIONS_MAX } else { 0 };
+    let follows = needs.features & features::FOLLOW != 0;
+    let fragmented = if follows { FRAGMENTED_MAX } else { 0 };
     let owner_keys = if needs.looks_for_owners() {
         OWNER_KEYS_MAX
     } else {
@@ -169,6 +171,7 @@ fn sizes(needs: &Needs) -> [(&'static str, u32); 13] {
     [
         (maps::RULES, tables),
         (maps::CONNECTIONS, connections),
+        (maps::FRAGMENTED, fragmented),
         (maps::OWNER_KEYS, owner_keys),
         (maps::DIMENSIONS, searched),
         (maps::ROWS, searched * needs.rows),

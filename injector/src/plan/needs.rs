@@ -12,6 +12,7 @@ use injector_common::{
 };
 
 use super::{HELD_MAX_NS, Hook, Places, Plan};
+use crate::profile::Fragments;
 
 /// What every plan that may come into force during a run makes use of. Fixed when the run starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,12 +82,13 @@ impl Needs {
         let protects = protected
             .iter()
             .map(|entry| features::PROTECT | of_entry(entry, 0));
+        let features = (rules.iter().map(|rule| of_faults(&rule.spec)))
+            .chain(Hook::ALL.into_iter().flat_map(entries).map(of_rules))
+            .chain(protects)
+            .chain(many.then_some(features::BIT_VECTORS))
+            .fold(features::COUNTERS, |a, b| a | b);
         Self {
-            features: (rules.iter().map(|rule| of_faults(&rule.spec)))
-                .chain(Hook::ALL.into_iter().flat_map(entries).map(of_rules))
-                .chain(protects)
-                .chain(many.then_some(features::BIT_VECTORS))
-                .fold(features::COUNTERS, |a, b| a | b),
+            features: features | of_fragments(plan.predicates.fragments(), features),
             hooks: Hook::ALL.map(|hook| plan.uses(hook)),
             // What is dropped in any case is dropped whole.
             splits: (rules.iter())
@@ -204,6 +206,16 @@ fn of_entry(entry: &MatchEntry, fields: u64) -> u64 {
         | looks_into(ethertype::IPV6, features::IPV6)
 }
 
+/// What it takes that later fragments have what somebody asks for, and they lack.
+const fn of_fragments(fragments: Fragments, asked: u64) -> u64 {
+    match fragments {
+        Fragments::Follow if asked & features::TRANSPORT_HEADER != 0 => {
+            features::FOLLOW | features::field(field::FRAGMENT)
+        }
+        _ => 0,
+    }
+}
+
 fn of_faults(spec: &FaultSpec) -> u64 {
     let can = |fault: usize| spec.chances[fault].is_possible();
     let chooses_by = |model| spec.chances.iter().any(|chance| chance.model == model);
@@ -228,4 +240,49 @@ fn of_faults(spec: &FaultSpec) -> u64 {
     .into_iter()
     .filter(|(is_used, _)| *is_used)
     .fold(0, |bits, (_, feature)| bits | feature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile;
+
+    fn follows(fragments: &str, conditions: &str) -> bool {
+        let text = format!(
+            "{{name: test, fragments: {fragments}, rules: [{{match: {{{conditions}}}, drop: 1%}}]}}"
+        );
+        let plan = Plan::new(&profile::parse("test", &text).unwrap(), 1).unwrap();
+        Needs::of([&plan]).features & features::FOLLOW != 0
+    }
+
+    #[test]
+    fn fragments_follow_only_where_somebody_asks_for_what_later_ones_lack() {
+        for lacked in [
+            "src_port: 53",
+            "not: {dst_port: 53}",
+            "tcp_flags: syn",
+            "icmp_type: echo-request",
+            "connection: {first: 1}",
+            "flows: 10%",
+            "user: 0",
+        ] {
+            assert!(follows("follow", lacked), "{lacked}");
+            assert!(!follows("separate", lacked), "{lacked}");
+        }
+        for had in [
+            "",
+            "protocol: udp",
+            "dst: 10.0.0.1",
+            "ttl: 1",
+            "mark: 1",
+            "fragment: laterfrag",
+        ] {
+            assert!(!follows("follow", had), "{had}");
+        }
+        // What only they have, and what they lack.
+        assert!(follows(
+            "follow",
+            "dst_port: 53, any: [{fragment: laterfrag, src_port: 9}]"
+        ));
+    }
 }

@@ -6,7 +6,7 @@ use injector_common::{
     wire::PacketKey,
 };
 
-use crate::units::Owner;
+use crate::{profile::Fragments, units::Owner};
 
 /// The distinct predicates of a plan. Each is a bit of a packet's truths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,16 +16,24 @@ pub struct Predicates {
     owners: Vec<Owner>,
     /// Seed of what is chosen by flow.
     flow_key: u64,
+    /// What they take later fragments for.
+    fragments: Fragments,
 }
 
 impl Predicates {
     /// None yet; `flow_key` is the seed of what is chosen by flow.
-    pub const fn new(flow_key: u64) -> Self {
+    pub const fn new(flow_key: u64, fragments: Fragments) -> Self {
         Self {
             list: Vec::new(),
             owners: Vec::new(),
             flow_key,
+            fragments,
         }
+    }
+
+    /// What they take later fragments for.
+    pub const fn fragments(&self) -> Fragments {
+        self.fragments
     }
 
     /// How many there are; more than [`PREDICATES_MAX`] cannot be.
@@ -102,7 +110,11 @@ impl Predicates {
         let mut record = abi::Predicates::NONE;
         record.len = self.list.len().min(PREDICATES_MAX) as u32;
         record.flow_key = self.flow_key;
-        record.fields = self.fields(u64::MAX);
+        record.fields = self.fields(u64::MAX)
+            | match self.fragments {
+                Fragments::Separate => 0,
+                Fragments::Follow => features::FOLLOW,
+            };
         for (place, predicate) in record.list.iter_mut().zip(&self.list) {
             *place = *predicate;
         }

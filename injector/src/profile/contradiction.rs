@@ -3,7 +3,7 @@
 mod faults;
 mod matching;
 
-use super::Rule;
+use super::{Fragments, Rule};
 
 /// Why a rule could not do what it says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,13 +53,13 @@ impl Contradiction {
 }
 
 impl Rule {
-    /// Finds what the rule asks for and cannot have.
+    /// Finds what the rule asks for and cannot have, in a profile that takes fragments so.
     ///
     /// # Errors
     ///
     /// The first contradiction: between faults, or between conditions that no packet could meet.
-    pub fn check(&self) -> Result<(), Contradiction> {
+    pub fn check(&self, fragments: Fragments) -> Result<(), Contradiction> {
         faults::check(self)?;
-        matching::check(&self.matching)
+        matching::check(&self.matching, fragments)
     }
 }

@@ -10,7 +10,7 @@ use super::shape::{OneOrMany, Phases, Rules};
 use super::strict::{Elsewhere, Vocabulary};
 use super::text::{Name, Seed};
 use super::yaml::FieldPath;
-use super::{Profile, Repeat};
+use super::{Fragments, Profile, Repeat};
 
 /// A profile without a name and expectations, which are said around it, as typed.
 #[derive(Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Inline {
     phases: Option<Phases<RawPhase>>,
     #[serde(default, deserialize_with = "given")]
     repeat: Option<Repeat>,
+    #[serde(default, deserialize_with = "given")]
+    fragments: Option<Fragments>,
 }
 
 impl Vocabulary for Inline {
@@ -50,6 +52,7 @@ impl Inline {
             rules: self.rules,
             phases: self.phases,
             repeat: self.repeat,
+            fragments: self.fragments,
             expect: OneOrMany::default(),
             interfaces: OneOrMany::default(),
             targets: None,

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use super::nearest::nearest;
-use super::{Checksum, Direction, Distribution, Ecn, Fragment, Interpolation, Place, Protocol};
+use super::{
+    Checksum, Direction, Distribution, Ecn, Fragment, Fragments, Interpolation, Place, Protocol,
+};
 use crate::units::scalar::{self, Scalar};
 use crate::units::{Reason, UnitError};
 
@@ -110,6 +112,13 @@ impl Keyword for Fragment {
     ];
 }
 
+impl Keyword for Fragments {
+    const WHAT: &'static str = "a way to take fragments";
+    const CHOICES: &'static str = "`separate` or `follow`";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("separate", Self::Separate), ("follow", Self::Follow)];
+}
+
 impl Keyword for Interpolation {
     const WHAT: &'static str = "an interpolation";
     const CHOICES: &'static str = "`linear` or `step`";
@@ -195,6 +204,7 @@ words_only!(
     Checksum,
     Ecn,
     Fragment,
+    Fragments,
     Model,
     Place,
     Interpolation
@@ -230,6 +240,7 @@ deserialize_as_text!(
     Checksum,
     Ecn,
     Fragment,
+    Fragments,
     Model,
     Place,
     Interpolation
@@ -264,6 +275,7 @@ mod tests {
         round_trip::<Place>();
         round_trip::<Ecn>();
         round_trip::<Fragment>();
+        round_trip::<Fragments>();
         round_trip::<Interpolation>();
     }
 

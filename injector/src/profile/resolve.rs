@@ -19,8 +19,8 @@ use super::strict::Table;
 use super::text::{Name, Seed, Text};
 use super::yaml::FieldPath;
 use super::{
-    Course, Expectation, Match, NAMES_MAX, Phase, Point, Profile, Replay, Rule, Target, Timeline,
-    ramp,
+    Course, Expectation, Fragments, Match, NAMES_MAX, Phase, Point, Profile, Replay, Rule, Target,
+    Timeline, ramp,
 };
 use crate::units::{Address, DurationNs, HostName, Owner};
 
@@ -30,11 +30,12 @@ type Resolved<T> = Result<T, Box<Conflict>>;
 /// contradictions.
 pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profile> {
     let targets = partition::targets(raw.targets, &raw.interfaces)?;
+    let fragments = raw.fragments.unwrap_or_default();
     let has_partition = raw.partition.is_some();
     let course = match (raw.rules, raw.phases) {
         (rules, None) if raw.repeat.is_none() && (rules.is_some() || has_partition) => {
             let rules = rules.map_or_else(Vec::new, |Rules(rules)| rules);
-            let rules = resolve_rules(rules, &FieldPath::default(), files)?;
+            let rules = resolve_rules(rules, &FieldPath::default(), fragments, files)?;
             Course::Steady(partition::before(
                 rules,
                 raw.partition,
@@ -45,7 +46,7 @@ pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profil
         (None, Some(_)) if has_partition => return Err(partition::beside_phases()),
         (None, Some(Phases(phases))) => {
             let timeline = Timeline {
-                phases: resolve_phases(phases, &targets, files)?,
+                phases: resolve_phases(phases, &targets, fragments, files)?,
                 repeat: raw.repeat.unwrap_or_default(),
             };
             ramp::check(&timeline)?;
@@ -65,6 +66,7 @@ pub(super) fn resolve(raw: RawProfile, files: &mut Files<'_>) -> Resolved<Profil
         expect: raw.expect.0,
         interfaces: raw.interfaces.0,
         targets,
+        fragments,
     };
     hosts_are_few(&profile)?;
     Ok(profile)
@@ -118,10 +120,12 @@ fn repeats_rules(steady: &str) -> Box<Conflict> {
 fn resolve_phases(
     raw: Vec<RawPhase>,
     targets: &[Target],
+    fragments: Fragments,
     files: &mut Files<'_>,
 ) -> Resolved<Vec<Phase>> {
     let all = FieldPath::default().key("phases");
-    let phase = |(index, raw)| resolve_phase(raw, index, &all.index(index), targets, files);
+    let phase =
+        |(index, raw)| resolve_phase(raw, index, &all.index(index), targets, fragments, files);
     let phases: Vec<_> = raw
         .into_iter()
         .enumerate()
@@ -138,6 +142,7 @@ fn resolve_phase(
     index: usize,
     at: &FieldPath,
     targets: &[Target],
+    fragments: Fragments,
     files: &mut Files<'_>,
 ) -> Resolved<Phase> {
     if raw.duration == DurationNs::ZERO {
@@ -147,7 +152,7 @@ fn resolve_phase(
     }
     let ramp = raw.ramp.unwrap_or(false);
     let rules = match (raw.rules, &raw.partition) {
-        (Some(Rules(rules)), _) => resolve_rules(rules, at, files)?,
+        (Some(Rules(rules)), _) => resolve_rules(rules, at, fragments, files)?,
         (None, Some(_)) => Vec::new(),
         (None, None) => return Err(Conflict::missing(at, "rules", "`rules` or `partition`")),
     };
@@ -166,10 +171,11 @@ fn resolve_phase(
 fn resolve_rules(
     raw: Vec<RawRule>,
     parent: &FieldPath,
+    fragments: Fragments,
     files: &mut Files<'_>,
 ) -> Resolved<Vec<Rule>> {
     let all = parent.key("rules");
-    let rule = |(index, raw)| resolve_rule(raw, index, all.index(index), files);
+    let rule = |(index, raw)| resolve_rule(raw, index, all.index(index), fragments, files);
     let rules: Vec<_> = raw
         .into_iter()
         .enumerate()
@@ -185,6 +191,7 @@ fn resolve_rule(
     raw: RawRule,
     index: usize,
     at: FieldPath,
+    fragments: Fragments,
     files: &mut Files<'_>,
 ) -> Resolved<Rule> {
     let replay = given(raw.replay, |raw| {
@@ -209,7 +216,7 @@ fn resolve_rule(
         replay,
         partition: None,
     };
-    match rule.check() {
+    match rule.check(fragments) {
         Ok(()) => Ok(rule),
         Err(contradiction) => Err(Conflict::contradiction(&scope.rule, &contradiction)),
     }

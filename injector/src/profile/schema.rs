@@ -12,7 +12,9 @@ use super::number::FirstPackets;
 use super::shape::{Alternatives, ByName, HasRules, List, OneOrMany, Phases, Rules, ShortOr};
 use super::strict::{Elsewhere, Table, Vocabulary};
 use super::text::{Name, Seed, Text};
-use super::{Direction, Ecn, Expectation, Fragment, IcmpType, Protocol, Repeat, TARGETS_MAX};
+use super::{
+    Direction, Ecn, Expectation, Fragment, Fragments, IcmpType, Protocol, Repeat, TARGETS_MAX,
+};
 use crate::units::{
     Address, CgroupPath, ContainerName, Dscp, DurationNs, Flows, Interface, Length, Mac, Mark,
     Namespace, Network, Pid, PortRange, ProcessName, Span, TcpFlags, Ttl, UserName, Vlan,
@@ -49,6 +51,11 @@ pub(super) struct RawProfile {
     #[cfg_attr(test, schemars(extend("default" = 1)))]
     #[serde(default, deserialize_with = "given")]
     pub repeat: Option<Repeat>,
+    /// What rules take later fragments of a packet for. `separate`: they have no ports, flags and types, and are a flow
+    /// of their own. `follow`: they have those of the first fragment, if that came before them, and are of its flow.
+    #[cfg_attr(test, schemars(extend("default" = "separate")))]
+    #[serde(default, deserialize_with = "given")]
+    pub fragments: Option<Fragments>,
     /// What a run is to achieve: one expectation, or a list.
     #[serde(default)]
     pub expect: OneOrMany<Expectation>,
@@ -147,7 +154,10 @@ impl Vocabulary for RawPhase {
     const WHAT: &'static str = "a phase";
     const ELSEWHERE: &'static [Elsewhere] = &[
         IN_A_RULE,
-        (&["repeat", "interfaces", "targets"], "beside `phases`"),
+        (
+            &["repeat", "fragments", "interfaces", "targets"],
+            "beside `phases`",
+        ),
     ];
 }
 

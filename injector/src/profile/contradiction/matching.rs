@@ -3,16 +3,18 @@
 use ipnet::IpNet;
 
 use super::Contradiction;
-use crate::profile::{Fragment, Match, Protocol};
+use crate::profile::{Fragment, Fragments, Match, Protocol};
 use crate::units::HostName;
 
-pub(super) fn check(matching: &Match) -> Result<(), Contradiction> {
+pub(super) fn check(matching: &Match, fragments: Fragments) -> Result<(), Contradiction> {
     check_ports(matching)?;
     check_protocol_family(matching)?;
     check_same_family(matching)?;
     check_headers(matching)?;
-    check_fragments(matching)?;
-    check_nested(matching)
+    if fragments == Fragments::Separate {
+        check_fragments(matching)?;
+    }
+    check_nested(matching, fragments)
 }
 
 /// Checks what only packets of some protocols have.
@@ -76,7 +78,8 @@ fn check_fragments(matching: &Match) -> Result<(), Contradiction> {
     match asked.filter(|_| are_later) {
         Some((field, _)) => {
             let message = format!("only the first fragment of a packet has `{field}`");
-            let expected = format!("no `{field}`, or other fragments");
+            let expected =
+                format!("no `{field}`, other fragments, or `fragments: follow` in the profile");
             let contradiction = Contradiction::new(["match", field], message, expected);
             Err(contradiction.because_of(["match", "fragment"]))
         }
@@ -85,7 +88,7 @@ fn check_fragments(matching: &Match) -> Result<(), Contradiction> {
 }
 
 /// Checks alternatives, and what must not be.
-fn check_nested(matching: &Match) -> Result<(), Contradiction> {
+fn check_nested(matching: &Match, fragments: Fragments) -> Result<(), Contradiction> {
     if depth(matching) > NESTED_MAX {
         let field = if matching.not.is_some() { "not" } else { "any" };
         let message = format!("`any` and `not` are nested more than {NESTED_MAX} times");
@@ -100,7 +103,7 @@ fn check_nested(matching: &Match) -> Result<(), Contradiction> {
             let expected = "at least one condition";
             return Err(Contradiction::new(["match", field], message, expected));
         }
-        check(nested).map_err(|inner| {
+        check(nested, fragments).map_err(|inner| {
             let message = format!("in `{field}`: {inner}");
             Contradiction::new(["match", field], message, inner.expected())
         })?;
