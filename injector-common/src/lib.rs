@@ -6,8 +6,8 @@
 //! point, reads a clock or touches a map.
 //!
 //! A packet's way through the modules: [`wire`] turns bytes into a [`wire::PacketKey`],
-//! [`fragments`] adds what those bytes lack, [`classify`] finds the rule, [`fate`] says what happens to the n-th packet of that rule, with
-//! [`random`] as its only source of chance, [`corrupt`] says which bit.
+//! [`fragments`] adds what those bytes lack, [`classify`] finds the rule, [`fate`] says what happens to the n-th packet of
+//! that rule, with [`random`] as its only source of chance, [`corrupt`] says which bit.
 #![no_std]
 
 pub mod abi;
