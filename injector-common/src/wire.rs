@@ -115,7 +115,8 @@ pub trait Bytes {
     fn read<T: Plain>(&self, offset: usize) -> Option<T>;
 
     /// The same offset, of which the verifier is to know nothing: it then sees that ways through
-    /// the parser meet, and does not follow each of them to the end.
+    /// the parser meet, and does not follow each of them to the end. Read at an offset that it knows, a
+    /// frame is one of whose length it knows more, and ways differ by that, too.
     #[inline(always)]
     fn forget(&self, offset: usize) -> usize {
         offset
@@ -350,7 +351,7 @@ fn link_kind<B: Bytes + ?Sized>(
     features: u64,
     key: &mut PacketKey,
 ) -> Result<(u16, usize), Unparseable> {
-    let eth: EthHdr = frame.read(0).ok_or(Unparseable::Truncated)?;
+    let eth: EthHdr = frame.read(frame.forget(0)).ok_or(Unparseable::Truncated)?;
     key.fields.set(features, field::SRC_MAC, mac(eth.src_addr));
     key.fields.set(features, field::DST_MAC, mac(eth.dst_addr));
     let (mut kind, mut offset) = (u16::from_be(eth.ether_type), EthHdr::LEN);
@@ -358,7 +359,7 @@ fn link_kind<B: Bytes + ?Sized>(
         if kind != ethertype::VLAN && kind != ethertype::QINQ {
             break;
         }
-        let tag: VlanHdr = frame.read(offset).ok_or(Unparseable::Truncated)?;
+        let tag: VlanHdr = (frame.read(frame.forget(offset))).ok_or(Unparseable::Truncated)?;
         if offset == EthHdr::LEN {
             let id = vlan_id(u16::from_be_bytes(tag.tci));
             key.fields.set(features, field::VLAN, id);
@@ -382,8 +383,8 @@ const fn mac([a, b, c, d, e, f]: [u8; 6]) -> u64 {
 
 #[inline(always)]
 fn raw_kind<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, usize), Unparseable> {
-    let first: ExtensionHdr = frame.read(0).ok_or(Unparseable::Truncated)?;
-    match first.next >> 4 {
+    let first: u8 = frame.read(frame.forget(0)).ok_or(Unparseable::Truncated)?;
+    match first >> 4 {
         4 => Ok((ethertype::IPV4, 0)),
         6 => Ok((ethertype::IPV6, 0)),
         _ => Err(Unparseable::Malformed),

@@ -27,12 +27,9 @@ impl Frame {
     }
 
     /// Where a value at `offset` lies, if it does so wholly within the frame.
-    ///
-    /// The verifier is not to know the offset: it would know more of the frame's length after each, and follow the
-    /// ways through the parser to their end.
     #[inline(always)]
     pub fn at<T>(&self, offset: usize) -> Option<*const T> {
-        let start = self.data + bounded(self.forget(offset));
+        let start = self.data + bounded(offset);
         (start + size_of::<T>() <= self.end).then_some(start as *const T)
     }
 }

@@ -323,7 +323,7 @@ fn bounded(mut captured: u32) -> u32 {
 #[inline(always)]
 fn copy(frame: &Frame, bytes: &mut [u8; HEADERS]) -> u32 {
     let (bytes, mut copied) = (bytes.as_mut_ptr(), 0);
-    while copied < HEADERS && copy_words::<u64, 4>(frame, bytes, copied) {
+    while copied < HEADERS && copy_words::<u64, 4>(frame, bytes, frame.forget(copied)) {
         copied += 32;
     }
     if copied == HEADERS {
