@@ -16,7 +16,12 @@ use injector_common::{
 };
 
 use super::{
-    Error, Result, control::Control, counters::Counters, loader, owners::Owners, splits::Splits,
+    Error, Result,
+    control::Control,
+    counters::Counters,
+    loader,
+    owners::Owners,
+    splits::{self, Splits},
     trace::TraceIds,
 };
 use crate::plan::{Hook, Models, Needs, Plan, Table};
@@ -67,8 +72,8 @@ pub struct Specialisation {
 /// can be taken out of the object only when no program is still to be tied to them.
 pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebpf> {
     let needs = &special.needs;
-    // One more is being written.
-    let ring = (special.splits_max + 1).next_power_of_two();
+    let processors = processors()?;
+    let ring = splits::ring(special.splits_max, processors);
     let constants = [
         (globals::DEV_IFINDEX, special.device),
         (globals::NEAR_IFINDEX, special.near),
@@ -98,7 +103,7 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
     let is_shared = needs.splits && special.interfaces > 1;
     let splits = is_shared.then(|| Splits::shared(ring)).flatten();
     let has_own = needs.splits && splits.is_none();
-    let records = if has_own { processors()? * ring } else { 1 };
+    let records = if has_own { processors * ring } else { 1 };
     loader.map_max_entries(maps::SPLITS, records);
     loader.map_max_entries(maps::HITS, hits(special.interfaces));
     let mut ebpf = loader

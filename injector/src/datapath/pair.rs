@@ -101,10 +101,12 @@ impl Pair {
         netlink.add_fq(&self.far, &fq_options(delay_max_ns))
     }
 
-    /// Most packets that can be on their way from the near to the far end, on one processor.
+    /// Most packets that can be on their way from the near to the far end, on one processor: as many as its queue takes,
+    /// and as many again that have been taken off it to be received (`process_backlog` in `net/core/dev.c`).
     pub fn crossing_max() -> Result<u32> {
         let backlog = sysctl::read(Path::new("/proc/sys/net/core/netdev_max_backlog"))?;
-        Ok(backlog.and_then(|text| text.parse().ok()).unwrap_or(1000))
+        let backlog: u32 = backlog.and_then(|text| text.parse().ok()).unwrap_or(1000);
+        Ok(backlog.saturating_mul(2))
     }
 
     /// Its devices, the far end last: that end's coming up gives the others their carrier. The kernel

@@ -13,13 +13,26 @@ use aya::{
     Ebpf,
     maps::{Map, MapData},
 };
-use injector_common::abi::maps;
+use injector_common::abi::{Split, maps};
 use nix::libc;
 
 use super::{Error, Result, object::missing};
 
 /// The maps by which programs keep them.
 const MAPS: [&str; 2] = [maps::SPLITS, maps::SPLITS_SENT];
+
+/// Bytes of all records together, at most. Machines whose queues are longer by far than the kernel makes them have fewer
+/// records than packets fit into the queues: a burst of more than that gets the fates of others.
+const BYTES_MAX: usize = 64 << 20;
+
+/// How many records a processor has, where so many packets can be on their way on each.
+pub(super) fn ring(splits_max: u32, processors: u32) -> u32 {
+    let room = BYTES_MAX / size_of::<Split>() / processors.max(1) as usize;
+    let most = 1 << room.max(1).ilog2();
+    // One more is being written.
+    let wanted = splits_max.saturating_add(1).checked_next_power_of_two();
+    wanted.map_or(most, |wanted| wanted.min(most))
+}
 
 /// Those of the run on several interfaces that this process is.
 static SHARED: Mutex<Option<Arc<Splits>>> = Mutex::new(None);
@@ -78,5 +91,25 @@ fn replace(name: &str, former: &MapData, map: BorrowedFd<'_>) -> Result<()> {
             io::Error::last_os_error(),
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_packet_on_its_way_has_a_record_within_bounds() {
+        // As the kernel makes the queues, and ten times as long.
+        assert_eq!(ring(2000, 2), 2048);
+        assert_eq!(ring(20_000, 4), 32_768);
+        for processors in [1, 2, 3, 64, 255, 4096] {
+            for splits_max in [0, 1, 2047, 2048, 500_000, u32::MAX] {
+                let ring = ring(splits_max, processors);
+                assert!(ring.is_power_of_two());
+                let bytes = ring as usize * processors as usize * size_of::<Split>();
+                assert!(bytes <= BYTES_MAX, "{ring} of {processors}");
+            }
+        }
     }
 }
