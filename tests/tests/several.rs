@@ -220,7 +220,7 @@ fn more_than_open_files_allow_is_refused_before_anything_is_touched() {
     let before = Snapshot::of(&netns);
     let mut command = injector::command();
     command.arg("--netns").arg(netns.path());
-    command.args(["run", "-i", "idle*", "--drop", "100%"]);
+    command.args(["run", "-i", "idle*", "--drop", "100%", "--for", "1s"]);
     let prepare = || {
         setrlimit(Resource::RLIMIT_NOFILE, 100, 100)?;
         // The limit cannot be raised without.
