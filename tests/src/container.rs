@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Netns, directory::Directory};
+use crate::{Netns, directory::Directory, tool};
 
 /// Where everything of a container is that it needs.
 const BUSYBOX: &str = "/usr/bin/busybox";
@@ -138,7 +138,7 @@ fn prepared(name: &str) -> (String, Directory) {
     for mount in ["proc", "dev"] {
         fs::create_dir_all(directory.file("rootfs").join(mount)).expect("make directories");
     }
-    fs::copy(BUSYBOX, bin.join("busybox")).expect("copy busybox");
+    tool::copy(BUSYBOX, &bin.join("busybox"));
     (format!("injector-{name}-{}", std::process::id()), directory)
 }
 

@@ -2,8 +2,10 @@
 
 use std::{
     env,
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader, Write as _},
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -21,7 +23,7 @@ use nix::{
 };
 use serde::Deserialize;
 
-use crate::{Host, Netns, clock::PATIENCE};
+use crate::{Host, Netns, clock::PATIENCE, directory::Directory, tool};
 
 /// A running `injector run`. Dropping it kills it, and clears what that leaves.
 #[derive(Debug)]
@@ -334,6 +336,14 @@ pub fn command() -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// A copy of the binary that everybody can run: where it is built may be closed to others.
+pub fn public_copy(directory: &Directory) -> PathBuf {
+    let copy = directory.file("injector");
+    tool::copy(command().get_program(), &copy);
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).expect("let everybody run it");
+    copy
 }
 
 /// Where `cargo build` leaves it, from a test in `target/debug/deps`.

@@ -1,7 +1,9 @@
 //! Other programs: iproute2 and its like, for set-up and inspection, never for data.
 
 use std::{
+    ffi::OsStr,
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -77,4 +79,12 @@ pub fn ip_batch(script: &str) {
         "ip -batch: {}\n{script}",
         said.trim()
     );
+}
+
+/// Copies an executable. Written by this process, it would for a moment be open for writing in whatever processes other
+/// tests start, and nobody could run it.
+#[track_caller]
+pub fn copy(from: impl AsRef<OsStr>, to: &Path) {
+    let status = Command::new("cp").arg(&from).arg(to).status();
+    assert!(status.is_ok_and(|status| status.success()), "cp to {to:?}");
 }

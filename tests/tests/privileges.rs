@@ -9,7 +9,7 @@ use std::{
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
     thread,
     time::Duration,
@@ -242,18 +242,10 @@ fn as_nobody(program: &Path, args: &[&str]) -> Output {
         .expect("run as nobody")
 }
 
-/// A copy of the binary that everybody can run.
-fn public_copy(directory: &Directory) -> PathBuf {
-    let copy = directory.file("injector");
-    fs::copy(injector::command().get_program(), &copy).expect("copy the binary");
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("let everybody run it");
-    copy
-}
-
 #[test]
 fn what_only_reads_needs_no_privileges() {
     let directory = Directory::new("nobody");
-    let binary = public_copy(&directory);
+    let binary = injector::public_copy(&directory);
     let calls: [&[&str]; 6] = [
         &["check", "lossy"],
         &["plan", "lossy", "-i", "lo"],
@@ -303,7 +295,7 @@ fn a_file_that_lends_privileges_is_refused() {
     let ways: [(&str, Lend); 2] = [("setuid", set_uid), ("capable", lend_net_admin)];
     for (name, lend) in ways {
         let directory = Directory::new(name);
-        let binary = public_copy(&directory);
+        let binary = injector::public_copy(&directory);
         assert!(as_nobody(&binary, &["profiles"]).status.success());
         lend(&binary);
         let output = as_nobody(&binary, &["profiles"]);

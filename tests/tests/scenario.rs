@@ -358,9 +358,7 @@ fn without_privileges_there_are_no_faults_but_all_else() {
         "  - {run: ping -c 1 -W 5 b, on: a, expect: {stdout: 1 received}}\n",
     );
     let faulty = write(&directory, "faulty", "  - {faults: lossy, on: a}\n");
-    // Where it is built may be closed to others.
-    let binary = directory.file("injector");
-    fs::copy(injector::command().get_program(), &binary).expect("copy the binary");
+    let binary = injector::public_copy(&directory);
     let as_nobody = |file: &Path| {
         let mut command = Command::new(&binary);
         command.arg("scenario").arg(file).uid(NOBODY).gid(NOBODY);
