@@ -24,7 +24,7 @@ pub fn follow(table: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn complete_fragment(table: u32) -> u32 {
-    if !globals::uses(features::FOLLOW) || !classify::asks(table, features::FOLLOW) {
+    if !classify::asks(table, features::FOLLOW) {
         return 0;
     }
     if let Some(key) = KEY.get_ptr_mut(0) {

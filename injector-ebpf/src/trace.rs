@@ -1,6 +1,6 @@
 //! Telling whoever listens which packets are hit. Costs nothing but a look where nobody does.
 
-use core::{arch::asm, mem, ptr};
+use core::{mem, ptr};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, xdp_md},
@@ -308,15 +308,10 @@ fn tell(told: *mut Told<CAPTURED_END>, captured: u32, turn: Turn) {
     }
 }
 
-/// The number, which is below [`CAPTURED_END`], with a bound that the verifier sees on the very register.
+/// The number, which is below [`CAPTURED_END`], with a bound that the verifier sees.
 #[inline(always)]
-fn bounded(mut captured: u32) -> u32 {
-    const _: () = assert!(CAPTURED_END == 2048);
-    // SAFETY: touches nothing but the register.
-    unsafe {
-        asm!("{captured} &= 2047", captured = inout(reg) captured, options(pure, nomem, nostack));
-    }
-    captured
+fn bounded(captured: u32) -> u32 {
+    verifier::masked(captured as usize, CAPTURED_END - 1) as u32
 }
 
 /// Copies the headers, in ever smaller pieces, and returns how many bytes they are.

@@ -91,10 +91,10 @@ pub fn load(plan: &Plan, owners: &Owners, special: Specialisation) -> Result<Ebp
         loader.override_global(name, value, true);
     }
     loader.override_global(globals::FEATURES, &needs.features, true);
-    let mut object = OBJECT.to_vec();
     for (map, elements) in sizes(needs) {
         loader.map_max_entries(map, elements.max(1));
     }
+    let mut object = OBJECT.to_vec();
     for (map, feature) in LARGE {
         if needs.features & feature == 0 {
             shrink(&mut object, map);
