@@ -597,3 +597,67 @@ fn transport<B: Bytes + ?Sized>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::{vec, vec::Vec};
+
+    use proptest::{collection, prelude::*, sample};
+
+    use super::*;
+
+    /// An extension header: its kind, and what its field says of its length.
+    type Extension = (u8, u8);
+
+    fn any_extension() -> impl Strategy<Value = Extension> {
+        let kinds = vec![
+            protocol::HOP_BY_HOP,
+            protocol::ROUTING,
+            protocol::DESTINATION,
+            protocol::AUTHENTICATION,
+        ];
+        (sample::select(kinds), prop_oneof![0..4_u8, any::<u8>()])
+    }
+
+    /// RFC 8200 §4.3 to §4.6; RFC 4302 §2.2.
+    fn len((kind, field): Extension) -> usize {
+        match kind {
+            protocol::AUTHENTICATION => 4 * (usize::from(field) + 2),
+            _ => 8 + 8 * usize::from(field),
+        }
+    }
+
+    /// An IPv6 packet with these headers and one of UDP behind.
+    fn packet(extensions: &[Extension]) -> Vec<u8> {
+        let kinds = extensions.iter().map(|(kind, _)| *kind);
+        let mut kinds = kinds.chain([protocol::UDP]);
+        let mut packet = vec![0x60, 0, 0, 0, 0, 0, kinds.next().unwrap(), 64];
+        packet.resize(Ipv6Hdr::LEN, 0);
+        for (extension, next) in extensions.iter().zip(kinds) {
+            let end = packet.len() + len(*extension);
+            packet.extend([next, extension.1]);
+            packet.resize(end, 0xff);
+        }
+        packet.extend([0x10, 0x00, 0x20, 0x00, 0, 8, 0, 0]);
+        packet
+    }
+
+    proptest! {
+        #[test]
+        fn the_transport_header_lies_behind_all_extension_headers(
+            extensions in collection::vec(any_extension(), 0..11),
+        ) {
+            let mut key = PacketKey::default();
+            let parsed = parse(&*packet(&extensions), true, features::ALL, &mut key);
+            let behind: usize = extensions.iter().copied().map(len).sum();
+            if extensions.len() > IPV6_HEADERS_MAX || behind > IPV6_HEADERS_LEN_MAX {
+                prop_assert_eq!(parsed, Err(Unparseable::TooDeep));
+            } else {
+                prop_assert_eq!(parsed.unwrap().transport, Ipv6Hdr::LEN + behind);
+                prop_assert_eq!((key.src_port, key.dst_port), (0x1000, 0x2000));
+            }
+        }
+    }
+}
